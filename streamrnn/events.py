@@ -53,6 +53,7 @@ class NumericOutput(msgspec.Struct, frozen=True, gc=False):
     error: dict[str, float | None]  # this event minus its one-step forecast
     score: float  # 0..1, higher is stranger
     anomaly: bool
+    loudest: str | None  # the field that has most to do with the score
     updates: int
     warmup: bool
     latency_us: float | UnsetType = UNSET  # live only

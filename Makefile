@@ -1,0 +1,45 @@
+# Everything a person types first. Each target sets up what it needs, once: see deploy/setup-dev.sh.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check clean mosquitto
+.NOTPARALLEL: # two set-ups at once would wait for, or fail on, apt's lock
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+SETUP := sh deploy/setup-dev.sh
+
+# Debian keeps mosquitto in /usr/sbin, which a user's PATH may lack.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+help:
+	@echo "make demo    watch a pipeline learn this computer's own telemetry (seconds=30 to stop by itself)"
+	@echo "make test    run the tests"
+	@echo "make check   run everything a change must pass: ruff, mypy, the tests"
+	@echo "make clean   remove caches and build products; delete $(VENV) to set up anew"
+	@echo
+	@echo "demo and test take ARGS, for example: make test ARGS='-k gru -x'"
+
+demo: $(VENV)/.ready
+	$(PYTHON) -m streamrnn demo $(if $(seconds),--seconds $(seconds)) $(ARGS)
+
+test: $(VENV)/.ready-dev mosquitto
+	$(PYTHON) -m pytest $(ARGS)
+
+check: $(VENV)/.ready-dev mosquitto
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path './$(VENV)' -prune -o -type d -name __pycache__ -exec rm -rf {} +
+
+$(VENV)/.ready: pyproject.toml deploy/setup-dev.sh
+	$(SETUP) venv
+
+$(VENV)/.ready-dev: pyproject.toml deploy/setup-dev.sh
+	$(SETUP) venv dev
+
+mosquitto:
+	@$(SETUP) mosquitto

@@ -1,0 +1,101 @@
+"""Readout and loss: from the top layer's h to the outputs, and back.
+
+    linear   y = W h + b                                            loss 1/2 (y - target)^2
+    laplace  mu = W_o h + W_s x + b, l = W_l h + b_l in [-5, 2]     loss sqrt(e^2 + 1e-4) exp(-l) + l, e = mu - target
+    softmax  p = softmax(W h + b) over the first y.size symbols     loss -log p[target]
+
+Every loss is weighted; weight 0 masks a target that is not known.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from streamrnn.kernels.jit import jit
+from streamrnn.kernels.params import HEAD, LAPLACE, SOFTMAX, head_views
+from streamrnn.kernels.products import add, add_outer, add_product, add_transposed, affine
+
+LOG_SCALE_MIN: Final = -5.0
+LOG_SCALE_MAX: Final = 2.0
+ROUNDING: Final = 1e-4  # where |e| turns into a parabola, in squared target units
+
+
+@jit
+def forward(shape, theta, h, x, y):  # type: ignore[no-untyped-def]
+    """Write the outputs y (Y,) of the top layer's h (H,) and the network's input x (I,)."""
+    weight, bias, skip = head_views(shape, theta)
+    affine(weight[: y.size], bias, h, y)
+    kind = shape[HEAD]
+    if kind == LAPLACE:
+        outputs = skip.shape[0]
+        add_product(skip, x, y)
+        for i in range(outputs, y.size):
+            y[i] = min(max(y[i], y.dtype.type(LOG_SCALE_MIN)), y.dtype.type(LOG_SCALE_MAX))
+    elif kind == SOFTMAX:
+        top = y[0]
+        for i in range(1, y.size):
+            top = max(top, y[i])
+        total = y.dtype.type(0)
+        for i in range(y.size):
+            y[i] = math.exp(y[i] - top)
+            total += y[i]
+        for i in range(y.size):
+            y[i] /= total
+
+
+@jit
+def loss(shape, y, target, weight, d_y):  # type: ignore[no-untyped-def]
+    """Return the weighted loss of outputs y (Y,) and write its gradient by the pre-activations to d_y (Y,).
+
+    target and weight: (N,) for linear and Laplace; (1,) for softmax, the target being a symbol's number.
+    """
+    kind = shape[HEAD]
+    one = y.dtype.type(1)
+    total = 0.0
+    if kind == SOFTMAX:
+        for i in range(y.size):
+            d_y[i] = weight[0] * y[i]
+        if weight[0] > 0:
+            symbol = int(target[0])
+            d_y[symbol] -= weight[0]
+            total = -weight[0] * math.log(max(y[symbol], y.dtype.type(1e-30)))
+    elif kind == LAPLACE:
+        outputs = target.size
+        for i in range(outputs):
+            d_y[i] = one - one
+            d_y[outputs + i] = one - one
+            if weight[i] > 0:
+                log_scale = y[outputs + i]
+                error = y[i] - target[i]
+                distance = math.sqrt(error * error + y.dtype.type(ROUNDING))
+                precision = math.exp(-log_scale)
+                total += weight[i] * (distance * precision + log_scale)
+                d_y[i] = weight[i] * error / distance * precision
+                slope = one - distance * precision
+                # At a bound of the clip only the way back in counts.
+                outward = (slope > 0 and log_scale <= y.dtype.type(LOG_SCALE_MIN)) or (
+                    slope < 0 and log_scale >= y.dtype.type(LOG_SCALE_MAX)
+                )
+                if not outward:
+                    d_y[outputs + i] = weight[i] * slope
+    else:
+        for i in range(y.size):
+            d_y[i] = one - one
+            if weight[i] > 0:
+                error = y[i] - target[i]
+                total += 0.5 * weight[i] * error * error
+                d_y[i] = weight[i] * error
+    return total
+
+
+@jit
+def backward(shape, theta, grad, h, x, d_y, d_h):  # type: ignore[no-untyped-def]
+    """Add the head's part to `grad`, and to d_h (H,) the gradient that d_y (Y,) sends down."""
+    weight, _, _ = head_views(shape, theta)
+    grad_weight, grad_bias, grad_skip = head_views(shape, grad)
+    add(d_y, grad_bias[: d_y.size])
+    add_outer(d_y, h, grad_weight[: d_y.size])
+    add_transposed(weight[: d_y.size], d_y, d_h)
+    if grad_skip.size:
+        add_outer(d_y, x, grad_skip)

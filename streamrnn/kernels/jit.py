@@ -1,0 +1,106 @@
+"""The one decorator every kernel is compiled by, and the cache its machine code is kept in.
+
+The cache folder carries the digest of all kernel sources, because Numba notices an edit in the file of a
+function only and would go on using the old machine code of a callee in another file, silently. Machine code
+is executed as it is loaded, so files are used only when they are, byte for byte, those that were sealed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Without nnan and ninf: kernels meet missing values, and with those flags isnan() answers no to a NaN.
+FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
+SEAL = "sealed.json"
+
+
+def _source_digest() -> str:
+    digest = hashlib.sha256(numba.__version__.encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.name.encode())
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def _cache_root() -> Path:
+    """The folder named for caches by the user, by systemd, or by the desktop standard, in this order."""
+    for variable, below in (("STREAMRNN_CACHE_DIR", ""), ("CACHE_DIRECTORY", ""), ("XDG_CACHE_HOME", "streamrnn")):
+        if value := os.environ.get(variable):
+            return Path(value.split(":")[0]) / below
+    return Path(os.path.expanduser("~")) / ".cache" / "streamrnn"
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != SEAL
+    }
+
+
+def verify(folder: Path) -> bool:
+    """Empty `folder` unless it holds exactly the files that were sealed; True when it was kept."""
+    try:
+        kept = bool(json.loads((folder / SEAL).read_bytes()) == _digests(folder))
+    except (OSError, ValueError):
+        kept = False
+    if not kept:
+        shutil.rmtree(folder, ignore_errors=True)
+    return kept
+
+
+def seal(folder: Path | None = None) -> None:
+    """Write down the digests of what is in the cache, so that the next start may trust it."""
+    folder = CACHE if folder is None else folder
+    try:
+        text = json.dumps(_digests(folder), indent=1)
+        if (folder / SEAL).exists() and (folder / SEAL).read_text() == text:
+            return
+        part = folder / f"{SEAL}.{os.getpid()}.part"
+        part.write_text(text)
+        part.replace(folder / SEAL)
+    except OSError:
+        # A cache that cannot be sealed (full or read-only disk) is compiled again at the next start.
+        return
+
+
+def _open_cache() -> Path:
+    folder = _cache_root() / f"numba-{_source_digest()[:32]}"
+    try:
+        verify(folder)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(folder)
+    except OSError:
+        # No place to keep machine code: compile into a folder that ends with this process.
+        folder = Path(tempfile.mkdtemp(prefix="streamrnn-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    else:
+        atexit.register(seal, folder)
+    return folder
+
+
+CACHE = _open_cache()
+
+
+def jit(function: Function) -> Function:
+    """Compile `function`: cached, without the GIL, with the arithmetic of C for division by zero."""
+    kept = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(CACHE)  # read when the function is decorated; other users keep their own
+    try:
+        compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FASTMATH)(function)
+    finally:
+        numba.config.CACHE_DIR = kept
+    return cast(Function, compiled)

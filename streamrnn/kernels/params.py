@@ -1,0 +1,138 @@
+"""One flat parameter vector theta, and the names in it.
+
+A network is described to the kernels by `shape`, seven whole numbers; its parameters are one vector. Gradient,
+Adam moments and checkpoint have the same layout, and the names are views by one function, `views`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamrnn.kernels.jit import jit
+
+Floats: TypeAlias = NDArray[np.floating]  # float32 to run, float64 to check gradients
+Ints: TypeAlias = NDArray[np.int64]
+
+# Places in `shape`.
+CELL: Final = 0
+INPUTS: Final = 1
+HIDDEN: Final = 2
+LAYERS: Final = 3
+HEAD: Final = 4
+OUTPUTS: Final = 5
+ONE_HOT: Final = 6  # 1: an input is the number of a symbol, standing for a one-hot vector
+
+RNN_TANH: Final = 0
+RNN_RELU: Final = 1
+GRU: Final = 2
+LSTM: Final = 3
+CELLS: Final = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "gru": GRU, "lstm": LSTM}
+
+LINEAR: Final = 0
+LAPLACE: Final = 1
+SOFTMAX: Final = 2
+HEADS: Final = {"linear": LINEAR, "laplace": LAPLACE, "softmax": SOFTMAX}
+
+
+@jit
+def gate_count(shape):  # type: ignore[no-untyped-def]
+    """Blocks of H rows in a layer's weights: 1 Elman, 3 GRU (r, z, n), 4 LSTM (i, f, g, o), as torch."""
+    return 4 if shape[CELL] == LSTM else 3 if shape[CELL] == GRU else 1
+
+
+@jit
+def state_width(shape):  # type: ignore[no-untyped-def]
+    """Numbers of state in one layer: H, or h and c for LSTM."""
+    return 2 * shape[HIDDEN] if shape[CELL] == LSTM else shape[HIDDEN]
+
+
+@jit
+def gates_width(shape):  # type: ignore[no-untyped-def]
+    """Numbers a step leaves in one layer for its backward: gates, and for GRU the recurrent part of n."""
+    return 4 * shape[HIDDEN] if shape[CELL] >= GRU else shape[HIDDEN]
+
+
+@jit
+def output_width(shape):  # type: ignore[no-untyped-def]
+    """Numbers the head gives: a Laplace head has a location and a log-scale for each output."""
+    return 2 * shape[OUTPUTS] if shape[HEAD] == LAPLACE else shape[OUTPUTS]
+
+
+@jit
+def layer_offset(shape, layer):  # type: ignore[no-untyped-def]
+    """Where the parameters of `layer` begin in theta; `layer` = number of layers is where the head begins."""
+    rows = gate_count(shape) * shape[HIDDEN]
+    first = rows * (shape[INPUTS] + shape[HIDDEN] + 2)
+    later = rows * (2 * shape[HIDDEN] + 2)
+    return 0 if layer == 0 else first + (layer - 1) * later
+
+
+@jit
+def layer_views(shape, theta, layer):  # type: ignore[no-untyped-def]
+    """Views weight_ih (G*H, I), weight_hh (G*H, H), bias_ih (G*H), bias_hh (G*H) of one layer in theta."""
+    hidden = shape[HIDDEN]
+    inputs = shape[INPUTS] if layer == 0 else hidden
+    rows = gate_count(shape) * hidden
+    a = layer_offset(shape, layer)
+    b = a + rows * inputs
+    c = b + rows * hidden
+    d = c + rows
+    return (
+        theta[a:b].reshape(rows, inputs),
+        theta[b:c].reshape(rows, hidden),
+        theta[c:d],
+        theta[d : d + rows],
+    )
+
+
+@jit
+def head_views(shape, theta):  # type: ignore[no-untyped-def]
+    """Views weight (Y, H), bias (Y), skip (N, I) of the head; skip has no rows but for a Laplace head."""
+    hidden = shape[HIDDEN]
+    width = output_width(shape)
+    skips = shape[OUTPUTS] if shape[HEAD] == LAPLACE else 0
+    a = layer_offset(shape, shape[LAYERS])
+    b = a + width * hidden
+    c = b + width
+    d = c + skips * shape[INPUTS]
+    return theta[a:b].reshape(width, hidden), theta[b:c], theta[c:d].reshape(skips, shape[INPUTS])
+
+
+@jit
+def size(shape):  # type: ignore[no-untyped-def]
+    """Length of theta."""
+    width = output_width(shape)
+    skips = shape[OUTPUTS] if shape[HEAD] == LAPLACE else 0
+    return layer_offset(shape, shape[LAYERS]) + width * (shape[HIDDEN] + 1) + skips * shape[INPUTS]
+
+
+def describe(
+    cell: str, inputs: int, hidden: int, layers: int, head: str, outputs: int, one_hot: bool = False
+) -> Ints:
+    """Return `shape`, the description of a network that kernels take: (7,) int64."""
+    return np.array([CELLS[cell], inputs, hidden, layers, HEADS[head], outputs, int(one_hot)], dtype=np.int64)
+
+
+def views(shape: Ints, theta: Floats) -> dict[str, Floats]:
+    """Name the parts of `theta` (or of anything laid out like it), torch's names for the recurrent layers.
+
+    Returns
+    -------
+    dict
+        ``weight_ih_l0`` (G*H, I), ``weight_hh_l0`` (G*H, H), ``bias_ih_l0`` (G*H), ``bias_hh_l0`` (G*H), the
+        same for every further layer, ``readout.weight`` (Y, H), ``readout.bias`` (Y) and, for a Laplace head,
+        ``skip.weight`` (N, I). They are views: writing to them writes to `theta`.
+    """
+    names: dict[str, Floats] = {}
+    for layer in range(int(shape[LAYERS])):
+        parts = layer_views(shape, theta, layer)
+        for name, part in zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), parts, strict=True):
+            names[f"{name}_l{layer}"] = part
+    weight, bias, skip = head_views(shape, theta)
+    names |= {"readout.weight": weight, "readout.bias": bias}
+    if skip.size:
+        names["skip.weight"] = skip
+    return names

@@ -1,0 +1,88 @@
+"""The rolling buffer: the last N steps of all streams with the states they began in, and windows out of it.
+
+Steps are numbered from 0 in order of arrival; step n lies in row n mod N. Two links per row chain the steps
+of one stream: the number of its step before, and of the one after, or -1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from streamrnn.kernels.jit import jit
+
+
+@jit
+def push(xs, seen, states, links, count, x, values, state, previous):  # type: ignore[no-untyped-def]
+    """Put step number `count` in its row, after the stream's step `previous` (-1: none).
+
+    xs (N, I), seen (N, F), states (N, L, S), links (N, 2); x (I,), values (F,) what later steps forecast, NaN
+    where missing, state (L, S) before the step.
+    """
+    capacity = xs.shape[0]
+    row = count % capacity
+    xs[row] = x
+    seen[row] = values
+    states[row] = state
+    links[row, 0] = previous
+    links[row, 1] = -1
+    if previous > count - capacity and previous >= 0:
+        links[previous % capacity, 1] = count
+
+
+@jit
+def draw(random, bound):  # type: ignore[no-untyped-def]
+    """A whole number in [0, bound), from random (1,) uint64: splitmix64 (Steele, Lea & Flood 2014)."""
+    random[0] += np.uint64(0x9E3779B97F4A7C15)
+    z = random[0]
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = z ^ (z >> np.uint64(31))
+    return np.int64(z % np.uint64(bound))
+
+
+@jit
+def gather(xs, seen, states, links, count, horizons, random, chain, batch):  # type: ignore[no-untyped-def]
+    """Fill a batch: the window that ends at the newest step, the others at steps drawn evenly.
+
+    A window goes back along its stream for T steps, or as far as the buffer does. batch: xs (R, T, I), starts
+    (R, L, S), targets and weights (R, T, F K), lengths (R,); the target of step t and horizon h is what the
+    stream shows h steps later, with weight 0 while that is not known. The weights of a batch are
+    1 / (steps F). chain (T + max horizon,): scratch.
+    """
+    batch_xs, starts, targets, weights, lengths = batch
+    capacity = xs.shape[0]
+    windows, length = batch_xs.shape[0], batch_xs.shape[1]
+    fields, horizon_count = seen.shape[1], horizons.size
+    oldest = max(0, count - capacity)
+    newest = count - 1
+    first = min(oldest + length - 1, newest)
+    weights[:] = 0
+    steps = 0
+    for r in range(windows):
+        row = newest if r == 0 else first + draw(random, newest - first + 1)
+        n = 1
+        while n < length and links[row % capacity, 0] >= oldest:
+            row = links[row % capacity, 0]
+            n += 1
+        known = 0
+        while row >= 0 and known < n + horizons[-1]:
+            chain[known] = row % capacity
+            row = links[row % capacity, 1]
+            known += 1
+        starts[r] = states[chain[0]]
+        lengths[r] = n
+        steps += n
+        for t in range(n):
+            batch_xs[r, t] = xs[chain[t]]
+            for k in range(horizon_count):
+                ahead = t + horizons[k]
+                if ahead >= known:
+                    continue
+                for f in range(fields):
+                    value = seen[chain[ahead], f]
+                    if not math.isnan(value):
+                        targets[r, t, f * horizon_count + k] = value
+                        weights[r, t, f * horizon_count + k] = 1
+    weights *= weights.dtype.type(1.0 / (steps * fields))

@@ -1,0 +1,88 @@
+"""Step, unroll and back-propagation through time. All three go through the one cell forward of `advance`."""
+
+from __future__ import annotations
+
+from streamrnn.kernels import cells, heads
+from streamrnn.kernels.jit import jit
+from streamrnn.kernels.params import CELL, HIDDEN, LAYERS, ONE_HOT, layer_views
+from streamrnn.kernels.products import add
+
+
+@jit
+def advance(shape, theta, x, before, after, gates):  # type: ignore[no-untyped-def]
+    """One timestep through all layers: x (I,), before and after (L, S), gates (L, A)."""
+    hidden = shape[HIDDEN]
+    for layer in range(shape[LAYERS]):
+        below = x if layer == 0 else after[layer - 1, :hidden]
+        one_hot = layer == 0 and shape[ONE_HOT] == 1
+        weights = layer_views(shape, theta, layer)
+        cells.forward(shape[CELL], weights, below, one_hot, before[layer], after[layer], gates[layer])
+
+
+@jit
+def step(shape, theta, state, x, gates, y):  # type: ignore[no-untyped-def]
+    """The stateful timestep: state (L, S) goes from h_{t-1} to h_t, y (Y,) is what the head makes of it."""
+    advance(shape, theta, x, state, state, gates)
+    heads.forward(shape, theta, state[-1, : shape[HIDDEN]], x, y)
+
+
+@jit
+def unroll(shape, theta, xs, states, gates, ys):  # type: ignore[no-untyped-def]
+    """`step` over xs (T, I) from states[0], keeping every state (T+1, L, S) and gate (T, L, A) for `bptt`."""
+    for t in range(xs.shape[0]):
+        advance(shape, theta, xs[t], states[t], states[t + 1], gates[t])
+        heads.forward(shape, theta, states[t + 1, -1, : shape[HIDDEN]], xs[t], ys[t])
+
+
+@jit
+def bptt(shape, theta, grad, xs, states, gates, d_ys, d_state):  # type: ignore[no-untyped-def]
+    """Back-propagate through an unrolled window, adding to `grad`; the error of every step counts.
+
+    d_ys (T, Y): the loss gradient by each step's outputs. d_state (L+1, S): scratch; on return its first L
+    rows hold the loss gradient by states[0]. `gates` is used up. Truncation is where the window begins
+    (Williams & Peng 1990).
+    """
+    hidden = shape[HIDDEN]
+    layers = shape[LAYERS]
+    d_state[:] = 0
+    d_below = d_state[layers, :hidden]
+    nothing = d_state[layers, :0]
+    for t in range(xs.shape[0] - 1, -1, -1):
+        heads.backward(shape, theta, grad, states[t + 1, -1, :hidden], xs[t], d_ys[t], d_state[layers - 1])
+        for layer in range(layers - 1, -1, -1):
+            cells.backward(
+                shape[CELL],
+                layer_views(shape, theta, layer),
+                layer_views(shape, grad, layer),
+                xs[t] if layer == 0 else states[t + 1, layer - 1, :hidden],
+                layer == 0 and shape[ONE_HOT] == 1,
+                states[t, layer],
+                states[t + 1, layer],
+                gates[t, layer],
+                d_state[layer],
+                nothing if layer == 0 else d_below,
+            )
+            if layer > 0:
+                add(d_below, d_state[layer - 1])
+
+
+@jit
+def gradient(shape, theta, grad, batch, tape):  # type: ignore[no-untyped-def]
+    """Gradient of the mean loss over a batch of windows, each started from its stored state.
+
+    batch: xs (R, T, I), starts (R, L, S), targets (R, T, N), weights (R, T, N), lengths (R,), the steps
+    each window really has. tape: states (T+1, L, S), gates (T, L, A), ys (T, Y), d_ys (T, Y), d_state
+    (L+1, S), scratch of one window. Writes `grad`, returns the loss.
+    """
+    xs, starts, targets, weights, lengths = batch
+    states, gates, ys, d_ys, d_state = tape
+    grad[:] = 0
+    total = 0.0
+    for r in range(xs.shape[0]):
+        n = lengths[r]
+        states[0] = starts[r]
+        unroll(shape, theta, xs[r, :n], states, gates, ys)
+        for t in range(n):
+            total += heads.loss(shape, ys[t], targets[r, t], weights[r, t], d_ys[t])
+        bptt(shape, theta, grad, xs[r, :n], states, gates, d_ys, d_state)
+    return total

@@ -1,0 +1,77 @@
+"""Calibrator: forecasts in the field's own units, with intervals that keep their coverage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamrnn.kernels import intervals
+from streamrnn.kernels.params import Floats
+from streamrnn.learn.scaler import Scaler
+
+Array = NDArray[np.float64]
+
+
+class Calibrator:
+    """Conformal intervals of one stream, and the forecasts that still wait for their event.
+
+    Parameters
+    ----------
+    fields
+        Number of fields F.
+    horizons
+        The K horizons in events, ascending.
+    interval
+        Share of events that shall fall inside, 0..1.
+
+    Attributes
+    ----------
+    made : (F, K, 5)
+        The last forecasts: location, log-scale (scaled units), forecast, lower, upper (the field's unit).
+    residual, log_scale : (F, K)
+        Of the last event against the forecasts made for it, scaled units; NaN where there were none.
+    error : (F,)
+        The last event minus its one-step forecast, in the field's unit; NaN where there was none.
+    q : (F, K)
+        Half-width of the interval in scales of the head.
+    """
+
+    def __init__(self, fields: int, horizons: Sequence[int], interval: float = 0.9) -> None:
+        self.horizons = np.array(horizons, dtype=np.int64)
+        self.alpha = 1.0 - interval
+        count = len(horizons)
+        # Exact for Laplace errors, P(|e| > q scale) = exp(-q): where the tracker starts from.
+        self.q: Array = np.full((fields, count), -math.log(self.alpha))
+        self.waiting: Array = np.full((fields, int(self.horizons.sum()), intervals.COLUMNS), np.nan)
+        self.made: Array = np.full((fields, count, intervals.COLUMNS), np.nan)
+        self.residual: Array = np.full((fields, count), np.nan)
+        self.log_scale: Array = np.full((fields, count), np.nan)
+        self.error: Array = np.full(fields, np.nan)
+
+    def score_one(self, values: Array, scaled: Array, count: int, learn: bool = True) -> None:
+        """Hold values (F,), event number `count` of its stream, against the forecasts made for it."""
+        intervals.settle(
+            self.horizons,
+            self.waiting,
+            count,
+            values,
+            scaled,
+            self.alpha,
+            learn,
+            self.q,
+            self.residual,
+            self.log_scale,
+            self.error,
+        )
+
+    def forecast_one(self, y: Floats, scaler: Scaler, count: int, learn: bool = True) -> bool:
+        """Turn the head's y (2 F K,) after event number `count` into forecasts, kept until their events come.
+
+        Returns whether y was finite; the forecasts are, in any case.
+        """
+        return intervals.issue(
+            self.horizons, self.waiting, count, y, scaler.base, scaler.stats, learn, self.q, self.made
+        )

@@ -1,0 +1,97 @@
+"""Detector: the anomaly score of one stream."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamrnn.kernels import detection
+from streamrnn.kernels.detection import RECENT, VIEWS
+
+Array = NDArray[np.float64]
+
+
+class Detector:
+    """How rare each event is among what its stream has shown.
+
+    Parameters
+    ----------
+    fields
+        Number of fields F.
+
+    Attributes
+    ----------
+    loudness : (F,)
+        Of the last event: how much each field has to do with its score.
+    """
+
+    FIRST = 64  # events there is room for at the beginning
+
+    def __init__(self, fields: int) -> None:
+        self.recent: Array = np.zeros((fields, RECENT))
+        self.counts = np.zeros((fields, 3 + VIEWS), dtype=np.int64)
+        self.rings: Array = np.zeros((fields, VIEWS, self.FIRST))
+        self.ordered: Array = np.zeros((fields, VIEWS, self.FIRST))
+        self.alert = np.full(1, -1, dtype=np.int64)
+        self.loudness: Array = np.zeros(fields)
+
+    @staticmethod
+    def bytes_per_event(fields: int) -> int:
+        """Bytes that one event of history costs."""
+        return 2 * 8 * VIEWS * fields
+
+    def score_one(
+        self,
+        values: Array,
+        scaled: Array,
+        residual: Array,
+        log_scale: Array,
+        age: int,
+        history: int,
+        learn: bool = True,
+    ) -> tuple[float, bool]:
+        """Score an event: (score 0..1, anomaly).
+
+        Parameters
+        ----------
+        values, scaled
+            (F,) NaN where missing.
+        residual, log_scale
+            (F, K) as the calibrator has them.
+        age
+            Events of the stream before this one.
+        history
+            Events to rank among, at the most; what is older is let go.
+        """
+        capacity = self.rings.shape[2]
+        if capacity > history or (age >= capacity and capacity < history):
+            self._resize(min(2 * capacity, history))
+        return detection.score(
+            values,
+            scaled,
+            residual,
+            log_scale,
+            learn,
+            self.recent,
+            self.counts,
+            self.rings,
+            self.ordered,
+            self.alert,
+            age,
+            self.loudness,
+        )
+
+    def _resize(self, capacity: int) -> None:
+        """Give every view room for `capacity` values and keep the newest of what it has."""
+        fields, _, old = self.rings.shape
+        rings = np.zeros((fields, VIEWS, capacity))
+        ordered = np.zeros_like(rings)
+        for f in range(fields):
+            for k in range(VIEWS):
+                count = int(self.counts[f, 3 + k])
+                newest = np.arange(max(0, count - min(old, capacity)), count)
+                values = self.rings[f, k, newest % old]
+                # Places go by the number of the value, so that nothing else has to know of the change.
+                rings[f, k, newest % capacity] = values
+                ordered[f, k, : len(values)] = np.sort(values)
+        self.rings, self.ordered = rings, ordered

@@ -1,0 +1,146 @@
+"""Symbol events (keystrokes, characters): a softmax network over the alphabet seen so far, plus an escape."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+
+from streamrnn.events import Event, SymbolOutput
+from streamrnn.kernels.params import Floats
+from streamrnn.learn.learner import Learner
+from streamrnn.learn.network import Network
+from streamrnn.learn.window import Window
+
+ALPHABET = 256  # symbols told apart; any further ones share the escape
+ESCAPE = 0  # number of the symbol that stands for one not seen before
+LIKELIEST = 5
+
+
+class SymbolStream:
+    """One key's live part: hidden state, and the probabilities of what comes next."""
+
+    def __init__(self, key: str, model: SymbolModel) -> None:
+        self.key = key
+        self.seq = 0  # events answered
+        self.count = 0  # events learned from
+        self.last_step = -1  # number of its newest step in the window
+        self.state = model.network.blank_state()
+        self.next: Floats = model.uniform()
+
+
+class SymbolModel:
+    """One softmax network for all keys of a pipeline, its alphabet, replay window and learner.
+
+    Parameters
+    ----------
+    name
+        Of the pipeline, for the outputs.
+    network
+        One-hot, with a softmax head over ALPHABET symbols and the escape.
+    learner
+        None: the weights stay as they are.
+    """
+
+    def __init__(self, name: str, network: Network, learner: Learner | None) -> None:
+        self.name = name
+        self.network = network
+        self.learner = learner
+        self.counts: Counter[str] = Counter()
+        self.alphabet: dict[str, int] = {}
+        self.symbols: list[str] = [""]
+        self.warmup = learner.length if learner else 0
+        self._x: Floats = np.zeros(1, network.theta.dtype)
+        self._shown = np.zeros(1)
+        if learner:
+            learner.classes = 1
+
+    @staticmethod
+    def network_for(cell: str, hidden: int, layers: int, seed: int) -> Network:
+        """Return a network over the largest alphabet; the head's rows come into use as symbols are seen."""
+        return Network(
+            cell, ALPHABET + 1, hidden, ALPHABET + 1, layers, "softmax", one_hot=True, seed=seed
+        )
+
+    @staticmethod
+    def window_for(capacity: int, network: Network, seed: int) -> Window:
+        """Return the replay window that goes with such a network."""
+        return Window(capacity, 1, 1, network.blank_state(), (1,), seed)
+
+    def open_stream(self, key: str) -> SymbolStream:
+        """Return the stream of a key that was not seen before."""
+        return SymbolStream(key, self)
+
+    def uniform(self) -> Floats:
+        """Probabilities before anything is known, (alphabet + 1,)."""
+        classes = len(self.symbols)
+        return np.full(classes, 1.0 / classes, self.network.theta.dtype)
+
+    def process_one(self, stream: SymbolStream, event: Event, learn: bool, streams: int) -> SymbolOutput:  # noqa: ARG002
+        """Answer one event of one stream, then learn from it unless `learn` is false."""
+        assert event.symbol is not None  # noqa: S101 the codec of a symbol pipeline gives symbols
+        learner = self.learner
+        if learner and learn:
+            learner.before_step()
+        bits = self._bits(stream.next, event.symbol)
+        number = self.alphabet.get(event.symbol, ESCAPE)
+        shown = number
+        if number == ESCAPE and learn and len(self.alphabet) < ALPHABET:
+            number = self._admit(event.symbol)
+        state = stream.state if learn else stream.state.copy()
+        self._x[0] = number
+        if learner and learn:
+            # What a forecaster could have said of a new symbol is that it is new: the escape is its target.
+            self._shown[0] = shown
+            stream.last_step = learner.window.push(self._x, self._shown, state, stream.last_step)
+        following: Floats = np.empty(len(self.symbols), self.network.theta.dtype)
+        self.network.advance(state, self._x, following)
+        if not math.isfinite(float(following.sum())):
+            stream.state[:] = 0
+            self.counts["state_resets"] += 1
+            following = self.uniform()
+        if learn:
+            stream.next = following
+            stream.count += 1
+            if learner:
+                learner.after_step()
+        seq = stream.seq
+        stream.seq = seq + 1
+        return SymbolOutput(
+            pipeline=self.name,
+            key=stream.key,
+            seq=seq,
+            time=event.time,
+            symbol=event.symbol,
+            bits=bits,
+            next=self._likeliest(following),
+            updates=learner.updates if learner else 0,
+            warmup=seq < self.warmup,
+        )
+
+    def _bits(self, probabilities: Floats, symbol: str) -> float:
+        """Surprise -log2 p of `symbol`; an unseen one costs the escape and its choice among those unseen."""
+        number = self.alphabet.get(symbol, ESCAPE)
+        if number == ESCAPE or number >= probabilities.size:
+            unseen = max(ALPHABET - (probabilities.size - 1), 1)
+            return math.log2(unseen) - math.log2(max(float(probabilities[ESCAPE]), 1e-12))
+        return -math.log2(max(float(probabilities[number]), 1e-12))
+
+    def _admit(self, symbol: str) -> int:
+        """Take a new symbol into the alphabet; return its number."""
+        number = len(self.symbols)
+        self.alphabet[symbol] = number
+        self.symbols.append(symbol)
+        if self.learner:
+            self.learner.classes = len(self.symbols)
+        return number
+
+    def _likeliest(self, probabilities: Floats) -> list[tuple[str, float]]:
+        order = np.argsort(-probabilities[1:], kind="stable")[:LIKELIEST] + 1
+        return [(self.symbols[number], float(probabilities[number])) for number in order.tolist()]
+
+    def close(self) -> None:
+        """End the learner's thread."""
+        if self.learner:
+            self.learner.close()

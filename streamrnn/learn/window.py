@@ -1,0 +1,105 @@
+"""Window: the rolling buffer of a pipeline, and the batches of windows a Learner replays from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamrnn.kernels import replay
+from streamrnn.kernels.params import Floats
+
+Batch = tuple[Floats, Floats, Floats, Floats, NDArray[np.int64]]
+
+
+class Window:
+    """The last N steps of all streams of a pipeline, each with the state it began in.
+
+    Parameters
+    ----------
+    capacity
+        N, steps kept at the most; memory grows with what was pushed, up to that.
+    inputs
+        Numbers in a step's input I.
+    fields
+        Numbers a step shows to those that forecast it, F.
+    state
+        A state as the network makes it, (L, S); gives shape and type.
+    horizons
+        The K horizons to forecast, in steps, ascending.
+    seed
+        Of the windows drawn.
+    """
+
+    FIRST = 256  # steps there is room for at the beginning
+
+    def __init__(
+        self, capacity: int, inputs: int, fields: int, state: Floats, horizons: Sequence[int], seed: int = 0
+    ) -> None:
+        rows = min(capacity, self.FIRST)
+        self.capacity = capacity
+        self.count = 0
+        self.horizons = np.array(horizons, dtype=np.int64)
+        self.xs: Floats = np.zeros((rows, inputs), state.dtype)
+        self.seen: Floats = np.zeros((rows, fields), state.dtype)
+        self.states: Floats = np.zeros((rows, *state.shape), state.dtype)
+        self.links = np.full((rows, 2), -1, dtype=np.int64)
+        self.random = np.array([seed], dtype=np.uint64)
+
+    @staticmethod
+    def bytes_per_step(inputs: int, fields: int, state: Floats) -> int:
+        """Bytes that one step of the buffer costs."""
+        return state.itemsize * (inputs + fields + state.size) + 16
+
+    def __len__(self) -> int:
+        return min(self.count, self.capacity)
+
+    def push(self, x: Floats, values: Floats, state: Floats, previous: int) -> int:
+        """Keep a step: its input x (I,), what it shows (F,) NaN where missing, the state (L, S) before it.
+
+        Returns its number; `previous` is the number of the same stream's step before, -1 for the first.
+        """
+        if self.count == self.xs.shape[0] < self.capacity:
+            self._grow()
+        number = self.count
+        replay.push(self.xs, self.seen, self.states, self.links, number, x, values, state, previous)
+        self.count = number + 1
+        return number
+
+    def batch(self, windows: int, length: int) -> Batch:
+        """Make room for a batch: xs (R, T, I), starts (R, L, S), targets, weights (R, T, F K), lengths (R,)."""
+        outputs = self.seen.shape[1] * len(self.horizons)
+        kind = self.xs.dtype
+        return (
+            np.zeros((windows, length, self.xs.shape[1]), kind),
+            np.zeros((windows, *self.states.shape[1:]), kind),
+            np.zeros((windows, length, outputs), kind),
+            np.zeros((windows, length, outputs), kind),
+            np.zeros(windows, dtype=np.int64),
+        )
+
+    def sample(self, batch: Batch) -> None:
+        """Fill `batch` with the newest window and others drawn evenly from what is kept (at least one step)."""
+        length = batch[0].shape[1]
+        chain = np.zeros(length + int(self.horizons[-1]), dtype=np.int64)
+        replay.gather(
+            self.xs,
+            self.seen,
+            self.states,
+            self.links,
+            self.count,
+            self.horizons,
+            self.random,
+            chain,
+            batch,
+        )
+
+    def _grow(self) -> None:
+        """Double the room. Nothing was overwritten yet, so every step keeps its row."""
+        more = min(self.capacity, 2 * self.xs.shape[0]) - self.xs.shape[0]
+
+        def longer(rows: NDArray[np.generic]) -> NDArray[np.generic]:
+            return np.concatenate([rows, np.zeros((more, *rows.shape[1:]), rows.dtype)])
+
+        self.xs, self.seen, self.states, self.links = map(longer, (self.xs, self.seen, self.states, self.links))  # type: ignore[assignment]

@@ -1,0 +1,143 @@
+"""Pipeline: one configured path from topics to outputs. It calls the parts and computes nothing itself.
+
+Synchronous and without any idea of MQTT, files or configuration: the service, `replay` and a program of your
+own drive it the same way.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, OrderedDict
+from typing import Generic, Protocol, TypeVar
+
+from streamrnn.codecs import Codec
+from streamrnn.errors import PayloadError
+from streamrnn.events import Event, Message, Output
+from streamrnn.topics import KeyTemplate
+
+log = logging.getLogger(__name__)
+
+COMPLAINT_SECONDS = 60.0  # between two log lines of the same reason
+
+
+class Stream(Protocol):
+    """One key's live part of a pipeline."""
+
+    key: str
+    seq: int
+
+
+S = TypeVar("S", bound=Stream)
+
+
+class Model(Protocol[S]):
+    """What answers events: shared weights, and a stream for every key."""
+
+    counts: Counter[str]
+
+    def open_stream(self, key: str) -> S: ...
+    def process_one(self, stream: S, event: Event, learn: bool, streams: int) -> Output: ...
+    def close(self) -> None: ...
+
+
+class Pipeline(Generic[S]):
+    """One configured path from messages to outputs.
+
+    Parameters
+    ----------
+    name
+        As in the configuration.
+    codec
+        Payload bytes to events.
+    keys
+        Topic to key.
+    model
+        Answers events.
+    keys_max
+        Streams kept; beyond that the one unused longest is let go.
+    payload_bytes_max
+        Larger payloads are not decoded.
+
+    Attributes
+    ----------
+    counts
+        Events, and what was let go, by reason.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        codec: Codec,
+        keys: KeyTemplate,
+        model: Model[S],
+        keys_max: int = 1000,
+        payload_bytes_max: int = 65536,
+    ) -> None:
+        self.name = name
+        self.codec = codec
+        self.keys = keys
+        self.model = model
+        self.keys_max = keys_max
+        self.payload_bytes_max = payload_bytes_max
+        self.streams: OrderedDict[str, S] = OrderedDict()
+        self.counts = codec.counts
+        self._complained: dict[str, float] = {}
+
+    def process(self, message: Message) -> Output | None:
+        """Answer a message that carries one event; None when it is not an event.
+
+        A text payload carries as many events as characters: see `process_all`. This gives the last answer.
+        """
+        outputs = self.process_all(message)
+        return outputs[-1] if outputs else None
+
+    def process_all(self, message: Message) -> list[Output]:
+        """Answer every event of a message, in order. What is not an event is counted, and never raises."""
+        try:
+            events = self._decode(message)
+        except PayloadError as error:
+            self.counts[error.reason] += 1
+            self._complain(error, message.topic)
+            return []
+        return [self._answer(event, not message.retain) for event in events]
+
+    def close(self) -> None:
+        """Let a running weight update end, and the learner's thread with it."""
+        self.model.close()
+
+    def _decode(self, message: Message) -> list[Event]:
+        key = self.keys.key(message.topic)
+        if key is None:
+            raise PayloadError("other_topic", "no filter of this pipeline matches")
+        if isinstance(message.payload, bytes) and len(message.payload) > self.payload_bytes_max:
+            raise PayloadError("too_large", f"{len(message.payload)} bytes, limit {self.payload_bytes_max}")
+        return self.codec.decode(message, key)
+
+    def _answer(self, event: Event, learn: bool) -> Output:
+        stream = self.streams.get(event.key)
+        if stream is None:
+            stream = self.model.open_stream(event.key)
+            self.streams[event.key] = stream
+            if len(self.streams) > self.keys_max:
+                self.streams.popitem(last=False)
+                self.counts["keys_let_go"] += 1
+        else:
+            self.streams.move_to_end(event.key)
+        self.counts["events"] += 1
+        if not learn:
+            self.counts["retained"] += 1
+        return self.model.process_one(stream, event, learn, len(self.streams))
+
+    def _complain(self, error: PayloadError, topic: str) -> None:
+        """Log a reason at most once a minute: a broken sensor must not fill the disk."""
+        now = time.monotonic()
+        if now - self._complained.get(error.reason, -COMPLAINT_SECONDS) >= COMPLAINT_SECONDS:
+            self._complained[error.reason] = now
+            log.warning(
+                "%s: a message on %.100r is not an event: %s (%d so far)",
+                self.name,
+                topic,
+                error,
+                self.counts[error.reason],
+            )
