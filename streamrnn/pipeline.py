@@ -14,7 +14,8 @@ from typing import Generic, Protocol, TypeVar
 from streamrnn.codecs import Codec
 from streamrnn.errors import PayloadError
 from streamrnn.events import Event, Message, Output
-from streamrnn.topics import KeyTemplate
+from streamrnn.keys import KeyTemplate
+from streamrnn.learn.learner import Learner
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Model(Protocol[S]):
     """What answers events: shared weights, and a stream for every key."""
 
     counts: Counter[str]
+    learner: Learner | None
 
     def open_stream(self, key: str) -> S: ...
     def process_one(self, stream: S, event: Event, learn: bool, streams: int) -> Output: ...

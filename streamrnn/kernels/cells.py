@@ -26,10 +26,13 @@ from streamrnn.kernels.products import (
     sigmoid,
     tanh,
 )
+from streamrnn.kernels.types import Floats, Layer
 
 
 @jit
-def forward(cell, weights, x, one_hot, before, after, gates):  # type: ignore[no-untyped-def]
+def forward(
+    cell: int, weights: Layer, x: Floats, one_hot: bool, before: Floats, after: Floats, gates: Floats
+) -> None:
     """One timestep of one layer.
 
     x (I,), or the number of the symbol (1,) for one_hot; before (S,) is the state at t-1; writes after (S,)
@@ -61,7 +64,7 @@ def forward(cell, weights, x, one_hot, before, after, gates):  # type: ignore[no
 
 
 @jit
-def forward_gru(weight_hh, bias_hh, before, after, gates):  # type: ignore[no-untyped-def]
+def forward_gru(weight_hh: Floats, bias_hh: Floats, before: Floats, after: Floats, gates: Floats) -> None:
     """Finish a GRU step: gates (4H,) holds W_ih x + b_ih in its first 3H."""
     hidden = before.size
     two = 2 * hidden
@@ -77,7 +80,7 @@ def forward_gru(weight_hh, bias_hh, before, after, gates):  # type: ignore[no-un
 
 
 @jit
-def forward_lstm(before, after, gates):  # type: ignore[no-untyped-def]
+def forward_lstm(before: Floats, after: Floats, gates: Floats) -> None:
     """Finish an LSTM step: gates (4H,) holds all pre-activations; before and after (2H,) are h and c."""
     hidden = gates.size // 4
     sigmoid(gates[: 2 * hidden])
@@ -93,7 +96,18 @@ def forward_lstm(before, after, gates):  # type: ignore[no-untyped-def]
 
 
 @jit
-def backward(cell, weights, grads, x, one_hot, before, after, gates, d_state, d_x):  # type: ignore[no-untyped-def]
+def backward(
+    cell: int,
+    weights: Layer,
+    grads: Layer,
+    x: Floats,
+    one_hot: bool,
+    before: Floats,
+    after: Floats,
+    gates: Floats,
+    d_state: Floats,
+    d_x: Floats,
+) -> None:
     """Backward of one timestep of one layer.
 
     d_state (S,): in, the loss gradient by `after`; out, by `before`. d_x (I,): out, by x; empty when nobody
@@ -135,7 +149,9 @@ def backward(cell, weights, grads, x, one_hot, before, after, gates, d_state, d_
 
 
 @jit
-def backward_state(weight, grad_weight, grad_bias, h, d, d_state):  # type: ignore[no-untyped-def]
+def backward_state(
+    weight: Floats, grad_weight: Floats, grad_bias: Floats, h: Floats, d: Floats, d_state: Floats
+) -> None:
     """Send d (G,) through some rows of W_hh h + b_hh, down to d_state (H,)."""
     add(d, grad_bias)
     add_outer(d, h, grad_weight)
@@ -143,7 +159,7 @@ def backward_state(weight, grad_weight, grad_bias, h, d, d_state):  # type: igno
 
 
 @jit
-def backward_gru(before, gates, d_state):  # type: ignore[no-untyped-def]
+def backward_gru(before: Floats, gates: Floats, d_state: Floats) -> None:
     """Turn gates (4H,) into gradients by the pre-activations; d_state (H,) keeps what goes past them."""
     hidden = before.size
     one = gates.dtype.type(1)
@@ -159,7 +175,7 @@ def backward_gru(before, gates, d_state):  # type: ignore[no-untyped-def]
 
 
 @jit
-def backward_lstm(before, after, gates, d_state):  # type: ignore[no-untyped-def]
+def backward_lstm(before: Floats, after: Floats, gates: Floats, d_state: Floats) -> None:
     """Turn gates (4H,) into gradients by the pre-activations; d_state (2H,) keeps what goes past them."""
     hidden = gates.size // 4
     one = gates.dtype.type(1)

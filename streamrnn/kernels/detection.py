@@ -10,6 +10,7 @@ import math
 from typing import Final
 
 from streamrnn.kernels.jit import jit
+from streamrnn.kernels.types import Floats, Ints
 
 VIEWS: Final = 5  # value, slow residual, fast surprise, spread over 60, spread over 120
 SLOW: Final = 20  # events, mean of the residual of the longest horizon
@@ -24,13 +25,13 @@ RECENT: Final = SLOW + FAST + LONG  # numbers remembered to make the views
 
 
 @jit
-def remember(ring, count, value):  # type: ignore[no-untyped-def]
+def remember(ring: Floats, count: int, value: float) -> None:
     """Put `value` in the ring (N,) as number `count`."""
     ring[count % ring.size] = value
 
 
 @jit
-def recent_mean(ring, count):  # type: ignore[no-untyped-def]
+def recent_mean(ring: Floats, count: int) -> float:
     """Mean of the last `ring.size` numbers, or of the `count` there are; NaN of none."""
     n = min(count, ring.size)
     total = 0.0
@@ -40,7 +41,7 @@ def recent_mean(ring, count):  # type: ignore[no-untyped-def]
 
 
 @jit
-def recent_spread(ring, count, length):  # type: ignore[no-untyped-def]
+def recent_spread(ring: Floats, count: int, length: int) -> float:
     """log(standard deviation + 0.01) of the last `length` numbers of the ring; NaN of none."""
     n = min(count, length)
     if n == 0:
@@ -56,7 +57,7 @@ def recent_spread(ring, count, length):  # type: ignore[no-untyped-def]
 
 
 @jit
-def below(ordered, n, value):  # type: ignore[no-untyped-def]
+def below(ordered: Floats, n: int, value: float) -> int:
     """How many of the first n of the ascending `ordered` are less than `value`."""
     low, high = 0, n
     while low < high:
@@ -69,7 +70,7 @@ def below(ordered, n, value):  # type: ignore[no-untyped-def]
 
 
 @jit
-def not_above(ordered, n, value):  # type: ignore[no-untyped-def]
+def not_above(ordered: Floats, n: int, value: float) -> int:
     """How many of the first n of the ascending `ordered` are at most `value`."""
     low, high = 0, n
     while low < high:
@@ -82,7 +83,7 @@ def not_above(ordered, n, value):  # type: ignore[no-untyped-def]
 
 
 @jit
-def rarity(ordered, n, value, both):  # type: ignore[no-untyped-def]
+def rarity(ordered: Floats, n: int, value: float, both: bool) -> float:
     """1 / p of `value` by its rank among the first n of `ordered`, upper tail or the rarer of both."""
     if n < WARM:
         return 1.0
@@ -95,7 +96,7 @@ def rarity(ordered, n, value, both):  # type: ignore[no-untyped-def]
 
 
 @jit
-def insert(ring, ordered, count, value):  # type: ignore[no-untyped-def]
+def insert(ring: Floats, ordered: Floats, count: int, value: float) -> None:
     """Number `count` of its kind goes into ring (N,) and, in the place of the oldest, into ordered (N,)."""
     capacity = ring.size
     n = min(count, capacity)
@@ -117,7 +118,20 @@ def insert(ring, ordered, count, value):  # type: ignore[no-untyped-def]
 
 
 @jit
-def score(values, scaled, residual, log_scale, learn, recent, counts, rings, ordered, alert, age, loudness):  # type: ignore[no-untyped-def]
+def score(
+    values: Floats,
+    scaled: Floats,
+    residual: Floats,
+    log_scale: Floats,
+    learn: bool,
+    recent: Floats,
+    counts: Ints,
+    rings: Floats,
+    ordered: Floats,
+    alert: Ints,
+    age: int,
+    loudness: Floats,
+) -> tuple[float, bool]:
     """Score one event; return (score, anomaly).
 
     values, scaled (F,); residual, log_scale (F, K) from `intervals.settle`. recent (F, RECENT) and counts

@@ -1,8 +1,8 @@
 """Readout and loss: from the top layer's h to the outputs, and back.
 
-    linear   y = W h + b                                            loss 1/2 (y - target)^2
-    laplace  mu = W_o h + W_s x + b, l = W_l h + b_l in [-5, 2]     loss sqrt(e^2 + 1e-4) exp(-l) + l, e = mu - target
-    softmax  p = softmax(W h + b) over the first y.size symbols     loss -log p[target]
+    linear   y = W h + b                                        loss 1/2 (y - target)^2
+    laplace  mu = W_o h + W_s x + b, l = W_l h + b_l in [-5, 2]  loss sqrt(e^2 + 1e-4) exp(-l) + l, e = mu - target
+    softmax  p = softmax(W h + b) over the first y.size symbols  loss -log p[target]
 
 Every loss is weighted; weight 0 masks a target that is not known.
 """
@@ -15,6 +15,7 @@ from typing import Final
 from streamrnn.kernels.jit import jit
 from streamrnn.kernels.params import HEAD, LAPLACE, SOFTMAX, head_views
 from streamrnn.kernels.products import add, add_outer, add_product, add_transposed, affine
+from streamrnn.kernels.types import Floats, Ints
 
 LOG_SCALE_MIN: Final = -5.0
 LOG_SCALE_MAX: Final = 2.0
@@ -22,7 +23,7 @@ ROUNDING: Final = 1e-4  # where |e| turns into a parabola, in squared target uni
 
 
 @jit
-def forward(shape, theta, h, x, y):  # type: ignore[no-untyped-def]
+def forward(shape: Ints, theta: Floats, h: Floats, x: Floats, y: Floats) -> None:
     """Write the outputs y (Y,) of the top layer's h (H,) and the network's input x (I,)."""
     weight, bias, skip = head_views(shape, theta)
     affine(weight[: y.size], bias, h, y)
@@ -45,7 +46,7 @@ def forward(shape, theta, h, x, y):  # type: ignore[no-untyped-def]
 
 
 @jit
-def loss(shape, y, target, weight, d_y):  # type: ignore[no-untyped-def]
+def loss(shape: Ints, y: Floats, target: Floats, weight: Floats, d_y: Floats) -> float:
     """Return the weighted loss of outputs y (Y,) and write its gradient by the pre-activations to d_y (Y,).
 
     target and weight: (N,) for linear and Laplace; (1,) for softmax, the target being a symbol's number.
@@ -90,7 +91,7 @@ def loss(shape, y, target, weight, d_y):  # type: ignore[no-untyped-def]
 
 
 @jit
-def backward(shape, theta, grad, h, x, d_y, d_h):  # type: ignore[no-untyped-def]
+def backward(shape: Ints, theta: Floats, grad: Floats, h: Floats, x: Floats, d_y: Floats, d_h: Floats) -> None:
     """Add the head's part to `grad`, and to d_h (H,) the gradient that d_y (Y,) sends down."""
     weight, _, _ = head_views(shape, theta)
     grad_weight, grad_bias, grad_skip = head_views(shape, grad)

@@ -13,6 +13,7 @@ from typing import Final
 from streamrnn.kernels.heads import LOG_SCALE_MAX
 from streamrnn.kernels.jit import jit
 from streamrnn.kernels.scaling import unsquash
+from streamrnn.kernels.types import Floats, Ints
 
 GAMMA: Final = 0.05
 FLOOR: Final = 0.01
@@ -26,7 +27,19 @@ COLUMNS: Final = 5
 
 
 @jit
-def settle(horizons, waiting, count, values, scaled, alpha, learn, q, residual, log_scale, error):  # type: ignore[no-untyped-def]
+def settle(
+    horizons: Ints,
+    waiting: Floats,
+    count: int,
+    values: Floats,
+    scaled: Floats,
+    alpha: float,
+    learn: bool,
+    q: Floats,
+    residual: Floats,
+    log_scale: Floats,
+    error: Floats,
+) -> None:
     """Hold the event against the forecasts that were made for it.
 
     horizons (K,); waiting (F, sum(horizons), 5), a ring of h places for each horizon h; count, the events of
@@ -55,7 +68,17 @@ def settle(horizons, waiting, count, values, scaled, alpha, learn, q, residual, 
 
 
 @jit
-def issue(horizons, waiting, count, y, base, stats, learn, q, made):  # type: ignore[no-untyped-def]
+def issue(
+    horizons: Ints,
+    waiting: Floats,
+    count: int,
+    y: Floats,
+    base: Floats,
+    stats: Floats,
+    learn: bool,
+    q: Floats,
+    made: Floats,
+) -> bool:
     """Turn the head's outputs y (2 F K,) into forecasts and intervals of the fields' own units.
 
     base (F, 2) as `scaling.scale` gave it; stats (F, 3) tells which fields were ever seen. Writes made

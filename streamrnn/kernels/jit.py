@@ -36,7 +36,11 @@ def _source_digest() -> str:
 
 def _cache_root() -> Path:
     """The folder named for caches by the user, by systemd, or by the desktop standard, in this order."""
-    for variable, below in (("STREAMRNN_CACHE_DIR", ""), ("CACHE_DIRECTORY", ""), ("XDG_CACHE_HOME", "streamrnn")):
+    for variable, below in (
+        ("STREAMRNN_CACHE_DIR", ""),
+        ("CACHE_DIRECTORY", ""),
+        ("XDG_CACHE_HOME", "streamrnn"),
+    ):
         if value := os.environ.get(variable):
             return Path(value.split(":")[0]) / below
     return Path(os.path.expanduser("~")) / ".cache" / "streamrnn"
@@ -97,10 +101,11 @@ CACHE = _open_cache()
 
 def jit(function: Function) -> Function:
     """Compile `function`: cached, without the GIL, with the arithmetic of C for division by zero."""
-    kept = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(CACHE)  # read when the function is decorated; other users keep their own
+    settings: Any = numba.config
+    kept = settings.CACHE_DIR
+    settings.CACHE_DIR = str(CACHE)  # read when the function is decorated; other users keep their own
     try:
         compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FASTMATH)(function)
     finally:
-        numba.config.CACHE_DIR = kept
+        settings.CACHE_DIR = kept
     return cast(Function, compiled)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 from streamrnn.kernels.jit import jit
+from streamrnn.kernels.types import Floats
 
 
 @jit
-def clip(grad, limit):  # type: ignore[no-untyped-def]
+def clip(grad: Floats, limit: float) -> float:
     """Scale `grad` to a Euclidean norm of at most `limit`; return the norm it had (NaN when not finite).
 
     Pascanu, Mikolov & Bengio 2013.
@@ -25,7 +26,7 @@ def clip(grad, limit):  # type: ignore[no-untyped-def]
 
 
 @jit
-def adam(theta, grad, mean, square, count, rate, decay):  # type: ignore[no-untyped-def]
+def adam(theta: Floats, grad: Floats, mean: Floats, square: Floats, count: int, rate: float, decay: float) -> None:
     """One Adam update of theta (P,) in place; mean, square (P,) are the moments, count the updates incl. this.
 
     Betas (0.9, 0.99), decoupled weight decay (Kingma & Ba 2015; Loshchilov & Hutter 2019).

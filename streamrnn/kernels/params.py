@@ -6,15 +6,12 @@ Adam moments and checkpoint have the same layout, and the names are views by one
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamrnn.kernels.jit import jit
-
-Floats: TypeAlias = NDArray[np.floating]  # float32 to run, float64 to check gradients
-Ints: TypeAlias = NDArray[np.int64]
+from streamrnn.kernels.types import Floats, Ints, Layer
 
 # Places in `shape`.
 CELL: Final = 0
@@ -38,40 +35,44 @@ HEADS: Final = {"linear": LINEAR, "laplace": LAPLACE, "softmax": SOFTMAX}
 
 
 @jit
-def gate_count(shape):  # type: ignore[no-untyped-def]
+def gate_count(shape: Ints) -> int:
     """Blocks of H rows in a layer's weights: 1 Elman, 3 GRU (r, z, n), 4 LSTM (i, f, g, o), as torch."""
     return 4 if shape[CELL] == LSTM else 3 if shape[CELL] == GRU else 1
 
 
 @jit
-def state_width(shape):  # type: ignore[no-untyped-def]
+def state_width(shape: Ints) -> int:
     """Numbers of state in one layer: H, or h and c for LSTM."""
-    return 2 * shape[HIDDEN] if shape[CELL] == LSTM else shape[HIDDEN]
+    hidden = int(shape[HIDDEN])
+    return 2 * hidden if shape[CELL] == LSTM else hidden
 
 
 @jit
-def gates_width(shape):  # type: ignore[no-untyped-def]
+def gates_width(shape: Ints) -> int:
     """Numbers a step leaves in one layer for its backward: gates, and for GRU the recurrent part of n."""
-    return 4 * shape[HIDDEN] if shape[CELL] >= GRU else shape[HIDDEN]
+    hidden = int(shape[HIDDEN])
+    return 4 * hidden if shape[CELL] >= GRU else hidden
 
 
 @jit
-def output_width(shape):  # type: ignore[no-untyped-def]
+def output_width(shape: Ints) -> int:
     """Numbers the head gives: a Laplace head has a location and a log-scale for each output."""
-    return 2 * shape[OUTPUTS] if shape[HEAD] == LAPLACE else shape[OUTPUTS]
+    outputs = int(shape[OUTPUTS])
+    return 2 * outputs if shape[HEAD] == LAPLACE else outputs
 
 
 @jit
-def layer_offset(shape, layer):  # type: ignore[no-untyped-def]
+def layer_offset(shape: Ints, layer: int) -> int:
     """Where the parameters of `layer` begin in theta; `layer` = number of layers is where the head begins."""
-    rows = gate_count(shape) * shape[HIDDEN]
-    first = rows * (shape[INPUTS] + shape[HIDDEN] + 2)
-    later = rows * (2 * shape[HIDDEN] + 2)
+    hidden = int(shape[HIDDEN])
+    rows = gate_count(shape) * hidden
+    first = rows * (int(shape[INPUTS]) + hidden + 2)
+    later = rows * (2 * hidden + 2)
     return 0 if layer == 0 else first + (layer - 1) * later
 
 
 @jit
-def layer_views(shape, theta, layer):  # type: ignore[no-untyped-def]
+def layer_views(shape: Ints, theta: Floats, layer: int) -> Layer:
     """Views weight_ih (G*H, I), weight_hh (G*H, H), bias_ih (G*H), bias_hh (G*H) of one layer in theta."""
     hidden = shape[HIDDEN]
     inputs = shape[INPUTS] if layer == 0 else hidden
@@ -89,7 +90,7 @@ def layer_views(shape, theta, layer):  # type: ignore[no-untyped-def]
 
 
 @jit
-def head_views(shape, theta):  # type: ignore[no-untyped-def]
+def head_views(shape: Ints, theta: Floats) -> tuple[Floats, Floats, Floats]:
     """Views weight (Y, H), bias (Y), skip (N, I) of the head; skip has no rows but for a Laplace head."""
     hidden = shape[HIDDEN]
     width = output_width(shape)
@@ -102,11 +103,11 @@ def head_views(shape, theta):  # type: ignore[no-untyped-def]
 
 
 @jit
-def size(shape):  # type: ignore[no-untyped-def]
+def size(shape: Ints) -> int:
     """Length of theta."""
     width = output_width(shape)
     skips = shape[OUTPUTS] if shape[HEAD] == LAPLACE else 0
-    return layer_offset(shape, shape[LAYERS]) + width * (shape[HIDDEN] + 1) + skips * shape[INPUTS]
+    return layer_offset(shape, shape[LAYERS]) + width * (int(shape[HIDDEN]) + 1) + int(skips * shape[INPUTS])
 
 
 def describe(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 from streamrnn.kernels.jit import jit
+from streamrnn.kernels.types import Floats
 
 
 @jit
-def affine(weight, bias, x, out):  # type: ignore[no-untyped-def]
+def affine(weight: Floats, bias: Floats, x: Floats, out: Floats) -> None:
     """Write out (G,) = weight (G, I) x (I,) + bias (G,)."""
     for i in range(weight.shape[0]):
         total = bias[i]
@@ -18,7 +19,7 @@ def affine(weight, bias, x, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def add_product(weight, x, out):  # type: ignore[no-untyped-def]
+def add_product(weight: Floats, x: Floats, out: Floats) -> None:
     """Add weight (G, I) x (I,) to the first G of out."""
     for i in range(weight.shape[0]):
         total = out[i]
@@ -28,7 +29,7 @@ def add_product(weight, x, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def add_affine(weight, bias, x, out):  # type: ignore[no-untyped-def]
+def add_affine(weight: Floats, bias: Floats, x: Floats, out: Floats) -> None:
     """Add weight (G, I) x (I,) + bias (G,) to the first G of out."""
     for i in range(weight.shape[0]):
         total = out[i] + bias[i]
@@ -38,14 +39,14 @@ def add_affine(weight, bias, x, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def affine_column(weight, bias, column, out):  # type: ignore[no-untyped-def]
+def affine_column(weight: Floats, bias: Floats, column: int, out: Floats) -> None:
     """`affine` of a one-hot x: the look-up of a column."""
     for i in range(weight.shape[0]):
         out[i] = bias[i] + weight[i, column]
 
 
 @jit
-def add_transposed(weight, d, out):  # type: ignore[no-untyped-def]
+def add_transposed(weight: Floats, d: Floats, out: Floats) -> None:
     """Add weight (G, I) transposed times d (G,) to out (I,)."""
     for i in range(weight.shape[0]):
         factor = d[i]
@@ -54,7 +55,7 @@ def add_transposed(weight, d, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def add_outer(d, x, out):  # type: ignore[no-untyped-def]
+def add_outer(d: Floats, x: Floats, out: Floats) -> None:
     """Add d (G,) times x (I,) transposed to out (G, I)."""
     for i in range(out.shape[0]):
         factor = d[i]
@@ -63,14 +64,14 @@ def add_outer(d, x, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def add(x, out):  # type: ignore[no-untyped-def]
+def add(x: Floats, out: Floats) -> None:
     """Add x to out, both (N,)."""
     for i in range(out.size):
         out[i] += x[i]
 
 
 @jit
-def tanh(x):  # type: ignore[no-untyped-def]
+def tanh(x: Floats) -> None:
     """Hyperbolic tangent of every element, in place.
 
     float32: a rational function the compiler can vectorise, x P(x^2) / Q(x^2) on +-7.9 where tanh is 1 to the
@@ -101,7 +102,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
 
 
 @jit
-def sigmoid(x):  # type: ignore[no-untyped-def]
+def sigmoid(x: Floats) -> None:
     """Logistic function of every element, in place, by way of tanh: it cannot overflow."""
     half = x.dtype.type(0.5)
     for i in range(x.size):

@@ -10,6 +10,7 @@ import math
 from typing import Final
 
 from streamrnn.kernels.jit import jit
+from streamrnn.kernels.types import Floats
 
 WINDOW: Final = 2000.0  # events, of the exponential weights
 CLIP: Final = 5.0  # |z| beyond which an event moves the statistics no further ...
@@ -20,19 +21,19 @@ DAY: Final = 86400.0  # seconds
 
 
 @jit
-def squash(z):  # type: ignore[no-untyped-def]
+def squash(z: float) -> float:
     """Signed logarithm, sign(z) log(1 + |z|)."""
     return math.copysign(math.log1p(abs(z)), z)
 
 
 @jit
-def unsquash(s):  # type: ignore[no-untyped-def]
+def unsquash(s: float) -> float:
     """Inverse of `squash`, held within what a clipped z can reach."""
     return math.copysign(min(math.expm1(min(abs(s), 14.0)), Z_MAX), s)
 
 
 @jit
-def scale(stats, values, learn, scaled, base):  # type: ignore[no-untyped-def]
+def scale(stats: Floats, values: Floats, learn: bool, scaled: Floats, base: Floats) -> None:
     """Scale values (F,) by the old statistics, then let the statistics learn from them.
 
     stats (F, 3): mean, variance, weighted count. A missing value is NaN and stays NaN in scaled (F,).
@@ -65,7 +66,7 @@ def scale(stats, values, learn, scaled, base):  # type: ignore[no-untyped-def]
 
 
 @jit
-def gap_input(clock, time, learn):  # type: ignore[no-untyped-def]
+def gap_input(clock: Floats, time: float, learn: bool) -> float:
     """How unusual the time since the last event is: log((1 + gap / mean gap) / 2), 0 when as always.
 
     clock (3,): time of the last event, mean gap, weighted count of gaps (-1 before the first event).
@@ -87,7 +88,17 @@ def gap_input(clock, time, learn):  # type: ignore[no-untyped-def]
 
 
 @jit
-def observe(stats, previous, clock, values, time, learn, scaled, base, phi):  # type: ignore[no-untyped-def]
+def observe(
+    stats: Floats,
+    previous: Floats,
+    clock: Floats,
+    values: Floats,
+    time: float,
+    learn: bool,
+    scaled: Floats,
+    base: Floats,
+    phi: Floats,
+) -> None:
     """Scale one event and write the network's inputs phi (3 F + 2 HARMONICS + 1,).
 
     Per field: s, its step since the field was last seen (previous (F,)), and 1 where it is missing; then sines

@@ -6,10 +6,11 @@ from streamrnn.kernels import cells, heads
 from streamrnn.kernels.jit import jit
 from streamrnn.kernels.params import CELL, HIDDEN, LAYERS, ONE_HOT, layer_views
 from streamrnn.kernels.products import add
+from streamrnn.kernels.types import Batch, Floats, Ints, Tape
 
 
 @jit
-def advance(shape, theta, x, before, after, gates):  # type: ignore[no-untyped-def]
+def advance(shape: Ints, theta: Floats, x: Floats, before: Floats, after: Floats, gates: Floats) -> None:
     """One timestep through all layers: x (I,), before and after (L, S), gates (L, A)."""
     hidden = shape[HIDDEN]
     for layer in range(shape[LAYERS]):
@@ -20,14 +21,14 @@ def advance(shape, theta, x, before, after, gates):  # type: ignore[no-untyped-d
 
 
 @jit
-def step(shape, theta, state, x, gates, y):  # type: ignore[no-untyped-def]
+def step(shape: Ints, theta: Floats, state: Floats, x: Floats, gates: Floats, y: Floats) -> None:
     """The stateful timestep: state (L, S) goes from h_{t-1} to h_t, y (Y,) is what the head makes of it."""
     advance(shape, theta, x, state, state, gates)
     heads.forward(shape, theta, state[-1, : shape[HIDDEN]], x, y)
 
 
 @jit
-def unroll(shape, theta, xs, states, gates, ys):  # type: ignore[no-untyped-def]
+def unroll(shape: Ints, theta: Floats, xs: Floats, states: Floats, gates: Floats, ys: Floats) -> None:
     """`step` over xs (T, I) from states[0], keeping every state (T+1, L, S) and gate (T, L, A) for `bptt`."""
     for t in range(xs.shape[0]):
         advance(shape, theta, xs[t], states[t], states[t + 1], gates[t])
@@ -35,7 +36,16 @@ def unroll(shape, theta, xs, states, gates, ys):  # type: ignore[no-untyped-def]
 
 
 @jit
-def bptt(shape, theta, grad, xs, states, gates, d_ys, d_state):  # type: ignore[no-untyped-def]
+def bptt(
+    shape: Ints,
+    theta: Floats,
+    grad: Floats,
+    xs: Floats,
+    states: Floats,
+    gates: Floats,
+    d_ys: Floats,
+    d_state: Floats,
+) -> None:
     """Back-propagate through an unrolled window, adding to `grad`; the error of every step counts.
 
     d_ys (T, Y): the loss gradient by each step's outputs. d_state (L+1, S): scratch; on return its first L
@@ -67,7 +77,7 @@ def bptt(shape, theta, grad, xs, states, gates, d_ys, d_state):  # type: ignore[
 
 
 @jit
-def gradient(shape, theta, grad, batch, tape):  # type: ignore[no-untyped-def]
+def gradient(shape: Ints, theta: Floats, grad: Floats, batch: Batch, tape: Tape) -> float:
     """Gradient of the mean loss over a batch of windows, each started from its stored state.
 
     batch: xs (R, T, I), starts (R, L, S), targets (R, T, N), weights (R, T, N), lengths (R,), the steps

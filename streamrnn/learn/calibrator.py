@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamrnn.kernels import intervals
-from streamrnn.kernels.params import Floats
+from streamrnn.kernels.types import Floats
 from streamrnn.learn.scaler import Scaler
 
 Array = NDArray[np.float64]

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from streamrnn.kernels import optim, params, sequence
-from streamrnn.kernels.params import Floats
+from streamrnn.kernels.types import Floats, Tape
 from streamrnn.learn.network import Network
 from streamrnn.learn.window import Window
 
@@ -116,7 +116,7 @@ class Learner:
             self._thread.shutdown()
             self._thread = None
 
-    def _tape(self) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    def _tape(self) -> Tape:
         """Scratch of one window, as `sequence.gradient` takes it."""
         shape, kind = self.network.shape, self.network.theta.dtype
         layers, hidden, length = int(shape[params.LAYERS]), int(shape[params.HIDDEN]), self.length
@@ -131,9 +131,7 @@ class Learner:
 
     def _update(self) -> bool:
         """One update of the shadow weights, on the thread; False when a guard held it back."""
-        loss = float(
-            sequence.gradient(self.network.shape, self.shadow, self._grad, self._batch, self._scratch)
-        )
+        loss = float(sequence.gradient(self.network.shape, self.shadow, self._grad, self._batch, self._scratch))
         norm = float(optim.clip(self._grad, CLIP))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             return self._reject()

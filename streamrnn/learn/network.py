@@ -7,7 +7,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from streamrnn.errors import UsageError
 from streamrnn.kernels import params, sequence
-from streamrnn.kernels.params import CELLS, GRU, HEADS, LAPLACE, LINEAR, LSTM, RNN_RELU, Floats
+from streamrnn.kernels.params import CELLS, GRU, HEADS, LAPLACE, LINEAR, LSTM, RNN_RELU
+from streamrnn.kernels.types import Floats
 
 
 class Network:

@@ -13,7 +13,7 @@ import numpy as np
 
 from streamrnn.events import Event, NumericOutput
 from streamrnn.kernels.intervals import FORECAST, LOWER, UPPER
-from streamrnn.kernels.params import Floats
+from streamrnn.kernels.types import Floats
 from streamrnn.learn.calibrator import Calibrator
 from streamrnn.learn.detector import Detector
 from streamrnn.learn.learner import Learner
@@ -94,9 +94,7 @@ class NumericModel:
         return network
 
     @staticmethod
-    def window_for(
-        capacity: int, network: Network, fields: int, horizons: Sequence[int], seed: int
-    ) -> Window:
+    def window_for(capacity: int, network: Network, fields: int, horizons: Sequence[int], seed: int) -> Window:
         """Return the replay window that goes with such a network."""
         return Window(capacity, Scaler.input_count(fields), fields, network.blank_state(), horizons, seed)
 
@@ -170,8 +168,7 @@ class NumericModel:
 
     def _numbers(self, numbers: list[float]) -> dict[str, float | None]:
         return {
-            name: number if number == number else None
-            for name, number in zip(self.fields, numbers, strict=True)
+            name: number if number == number else None for name, number in zip(self.fields, numbers, strict=True)
         }
 
     def _lists(self, lists: list[list[float]]) -> dict[str, list[float] | None]:

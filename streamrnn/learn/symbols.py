@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 
 from streamrnn.events import Event, SymbolOutput
-from streamrnn.kernels.params import Floats
+from streamrnn.kernels.types import Floats
 from streamrnn.learn.learner import Learner
 from streamrnn.learn.network import Network
 from streamrnn.learn.window import Window
@@ -59,9 +59,7 @@ class SymbolModel:
     @staticmethod
     def network_for(cell: str, hidden: int, layers: int, seed: int) -> Network:
         """Return a network over the largest alphabet; the head's rows come into use as symbols are seen."""
-        return Network(
-            cell, ALPHABET + 1, hidden, ALPHABET + 1, layers, "softmax", one_hot=True, seed=seed
-        )
+        return Network(cell, ALPHABET + 1, hidden, ALPHABET + 1, layers, "softmax", one_hot=True, seed=seed)
 
     @staticmethod
     def window_for(capacity: int, network: Network, seed: int) -> Window:

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from streamrnn.kernels import replay
-from streamrnn.kernels.params import Floats
-
-Batch = tuple[Floats, Floats, Floats, Floats, NDArray[np.int64]]
+from streamrnn.kernels import rolling
+from streamrnn.kernels.types import Batch, Floats
 
 
 class Window:
@@ -63,7 +60,7 @@ class Window:
         if self.count == self.xs.shape[0] < self.capacity:
             self._grow()
         number = self.count
-        replay.push(self.xs, self.seen, self.states, self.links, number, x, values, state, previous)
+        rolling.push(self.xs, self.seen, self.states, self.links, number, x, values, state, previous)
         self.count = number + 1
         return number
 
@@ -83,7 +80,7 @@ class Window:
         """Fill `batch` with the newest window and others drawn evenly from what is kept (at least one step)."""
         length = batch[0].shape[1]
         chain = np.zeros(length + int(self.horizons[-1]), dtype=np.int64)
-        replay.gather(
+        rolling.gather(
             self.xs,
             self.seen,
             self.states,
@@ -99,7 +96,8 @@ class Window:
         """Double the room. Nothing was overwritten yet, so every step keeps its row."""
         more = min(self.capacity, 2 * self.xs.shape[0]) - self.xs.shape[0]
 
-        def longer(rows: NDArray[np.generic]) -> NDArray[np.generic]:
+        def longer(rows: Floats) -> Floats:
             return np.concatenate([rows, np.zeros((more, *rows.shape[1:]), rows.dtype)])
 
-        self.xs, self.seen, self.states, self.links = map(longer, (self.xs, self.seen, self.states, self.links))  # type: ignore[assignment]
+        self.xs, self.seen, self.states = longer(self.xs), longer(self.seen), longer(self.states)
+        self.links = np.concatenate([self.links, np.full((more, 2), -1, dtype=np.int64)])

@@ -9,12 +9,24 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamrnn.kernels.jit import jit
+from streamrnn.kernels.types import Batch, Floats, Ints
 
 
 @jit
-def push(xs, seen, states, links, count, x, values, state, previous):  # type: ignore[no-untyped-def]
+def push(
+    xs: Floats,
+    seen: Floats,
+    states: Floats,
+    links: Ints,
+    count: int,
+    x: Floats,
+    values: Floats,
+    state: Floats,
+    previous: int,
+) -> None:
     """Put step number `count` in its row, after the stream's step `previous` (-1: none).
 
     xs (N, I), seen (N, F), states (N, L, S), links (N, 2); x (I,), values (F,) what later steps forecast, NaN
@@ -32,18 +44,28 @@ def push(xs, seen, states, links, count, x, values, state, previous):  # type: i
 
 
 @jit
-def draw(random, bound):  # type: ignore[no-untyped-def]
+def draw(random: NDArray[np.uint64], bound: int) -> int:
     """A whole number in [0, bound), from random (1,) uint64: splitmix64 (Steele, Lea & Flood 2014)."""
     random[0] += np.uint64(0x9E3779B97F4A7C15)
     z = random[0]
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z = z ^ (z >> np.uint64(31))
-    return np.int64(z % np.uint64(bound))
+    return int(np.int64(z % np.uint64(bound)))
 
 
 @jit
-def gather(xs, seen, states, links, count, horizons, random, chain, batch):  # type: ignore[no-untyped-def]
+def gather(
+    xs: Floats,
+    seen: Floats,
+    states: Floats,
+    links: Ints,
+    count: int,
+    horizons: Ints,
+    random: NDArray[np.uint64],
+    chain: Ints,
+    batch: Batch,
+) -> None:
     """Fill a batch: the window that ends at the newest step, the others at steps drawn evenly.
 
     A window goes back along its stream for T steps, or as far as the buffer does. batch: xs (R, T, I), starts

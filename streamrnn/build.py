@@ -1,0 +1,188 @@
+"""From a configuration to running objects: the only file that knows both sides, and what they will cost."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from streamrnn.codecs import Codec
+from streamrnn.config import Config
+from streamrnn.edges.endpoint import Settings, Will
+from streamrnn.errors import ConfigError
+from streamrnn.keys import KeyTemplate
+from streamrnn.learn.calibrator import Calibrator
+from streamrnn.learn.detector import Detector
+from streamrnn.learn.learner import Learner
+from streamrnn.learn.network import Network
+from streamrnn.learn.numeric import HISTORY, NumericModel
+from streamrnn.learn.scaler import Scaler
+from streamrnn.learn.symbols import ALPHABET, SymbolModel
+from streamrnn.learn.window import Window
+from streamrnn.pipeline import Pipeline
+from streamrnn.specs import Pipeline as PipelineSpec
+
+STATE_TOPIC = "streamrnn/bridge/state"
+STREAM_OBJECTS = 2048  # bytes of Python's own objects in a stream, roughly
+THETA_COPIES = 6  # network, shadow, gradient, two moments, last good weights
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """The ceilings of a pipeline's memory, in bytes, and what was shortened to keep to them."""
+
+    parameters: int  # numbers in theta
+    weights: int
+    history: int  # steps in the replay window
+    window: int
+    streams: int  # fixed part, all keys
+    ranks: int  # histories of the detectors, all keys
+    ranks_each: int  # events a detector ranks among when all keys are there
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.window + self.streams + self.ranks
+
+
+def build_pipeline(name: str, spec: PipelineSpec, seed: int) -> Pipeline[Any]:
+    """Return a pipeline ready to process messages. The same name, spec and seed give the same pipeline."""
+    source = spec.input
+    codec = Codec(source.payload, source.fields, source.symbol, source.time)
+    model = _model(name, spec, seed)
+    keys = KeyTemplate(source.topic, source.key)
+    return Pipeline(name, codec, keys, model, spec.limits.keys, spec.limits.payload_bytes)
+
+
+def build_pipelines(config: Config) -> dict[str, Pipeline[Any]]:
+    """Return all pipelines of a configuration, by name."""
+    return {name: build_pipeline(name, spec, config.seed) for name, spec in config.pipelines.items()}
+
+
+def merge(configs: Sequence[Config]) -> Config:
+    """Put the pipelines of several configurations together.
+
+    Raises
+    ------
+    ConfigError
+        Two have a pipeline of the same name, or they disagree on `mqtt`, `state` or `seed`.
+    """
+    first, problems = configs[0], []
+    pipelines: dict[str, PipelineSpec] = {}
+    for config in configs:
+        for part in ("mqtt", "state", "seed"):
+            if getattr(config, part) != getattr(first, part):
+                problems.append(f"{part}: several configurations run as one, so {part} must be the same in all")
+        for name, spec in config.pipelines.items():
+            if name in pipelines:
+                problems.append(f"pipelines.{name}: expected another name, two configurations have this one")
+            pipelines[name] = spec
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return msgspec.structs.replace(first, pipelines=pipelines)
+
+
+def mqtt_settings(config: Config) -> Settings:
+    """Return how the daemon connects: a session the broker keeps, and a will that says we are gone."""
+    mqtt, tls = config.mqtt, config.mqtt.tls
+    return Settings(
+        url=mqtt.url,
+        client_id=mqtt.client_id,
+        username=mqtt.username,
+        password_file=mqtt.password_file,
+        ca=tls.ca if tls else None,
+        cert=tls.cert if tls else None,
+        key=tls.key if tls else None,
+        will=Will(STATE_TOPIC, b"offline"),
+    )
+
+
+def budget(spec: PipelineSpec) -> Budget:
+    """Return the memory ceilings of a pipeline."""
+    network = _network(spec, 0)
+    learning = spec.learn.enabled
+    step_bytes, history = _window_size(spec, network)
+    copies = THETA_COPIES if learning else 1
+    weights = copies * network.theta.nbytes
+    window = step_bytes * history if learning else 0
+    each = _stream_bytes(spec)
+    if spec.input.symbols:
+        return Budget(network.theta.size, weights, history, window, each * spec.limits.keys, 0, 0)
+    fields = len(spec.input.fields)
+    event_bytes = Detector.bytes_per_event(fields)
+    room = _ranks_room(spec, network)
+    ranks_each = max(Detector.FIRST, min(HISTORY, room // (spec.limits.keys * event_bytes)))
+    ranks = max(
+        min(HISTORY * event_bytes * spec.limits.keys, room), Detector.FIRST * event_bytes * spec.limits.keys
+    )
+    return Budget(network.theta.size, weights, history, window, each * spec.limits.keys, ranks, ranks_each)
+
+
+def _seeds(name: str, seed: int) -> tuple[int, int]:
+    """Seeds of the weights and of the windows, different for each pipeline."""
+    drawn = np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(2)
+    return int(drawn[0]), int(drawn[1])
+
+
+def _network(spec: PipelineSpec, seed: int) -> Network:
+    model = spec.model
+    if spec.input.symbols:
+        return SymbolModel.network_for(model.cell, model.hidden, model.layers, seed)
+    fields, horizons = len(spec.input.fields), spec.forecast.horizons
+    return NumericModel.network_for(fields, horizons, model.cell, model.hidden, model.layers, seed)
+
+
+def _model(name: str, spec: PipelineSpec, seed: int) -> NumericModel | SymbolModel:
+    weights_seed, window_seed = _seeds(name, seed)
+    network = _network(spec, weights_seed)
+    learn = spec.learn
+    learner = None
+    if learn.enabled:
+        _, history = _window_size(spec, network)
+        fields, horizons = len(spec.input.fields), spec.forecast.horizons
+        window = (
+            SymbolModel.window_for(history, network, window_seed)
+            if spec.input.symbols
+            else NumericModel.window_for(history, network, fields, horizons, window_seed)
+        )
+        learner = Learner(network, window, learn.every, learn.windows, learn.length, learn.rate, learn.decay)
+    if spec.input.symbols:
+        return SymbolModel(name, network, learner)
+    return NumericModel(
+        name,
+        spec.input.fields,
+        network,
+        spec.forecast.horizons,
+        spec.forecast.interval,
+        learner,
+        _ranks_room(spec, network),
+    )
+
+
+def _window_size(spec: PipelineSpec, network: Network) -> tuple[int, int]:
+    """Bytes of a step in the replay window, and how many steps fit into half of the memory."""
+    inputs = 1 if spec.input.symbols else int(network.shape[1])
+    shown = 1 if spec.input.symbols else len(spec.input.fields)
+    step_bytes = Window.bytes_per_step(inputs, shown, network.blank_state())
+    fitting = spec.limits.memory_mb * 2**20 // 2 // step_bytes
+    return step_bytes, max(spec.learn.length, min(spec.learn.history, fitting))
+
+
+def _stream_bytes(spec: PipelineSpec) -> int:
+    """Bytes that every key costs, beside the history of its detector."""
+    if spec.input.symbols:
+        return STREAM_OBJECTS + 8 * spec.model.hidden * spec.model.layers + 4 * (ALPHABET + 1)
+    fields = len(spec.input.fields)
+    parts = (Scaler(fields), Calibrator(fields, spec.forecast.horizons), Detector(fields))
+    arrays = sum(array.nbytes for part in parts for array in vars(part).values() if isinstance(array, np.ndarray))
+    history = Detector.FIRST * Detector.bytes_per_event(fields)
+    return STREAM_OBJECTS + 8 * spec.model.hidden * spec.model.layers + arrays - history
+
+
+def _ranks_room(spec: PipelineSpec, network: Network) -> int:
+    """Bytes left for the histories of the detectors."""
+    step_bytes, history = _window_size(spec, network)
+    taken = THETA_COPIES * network.theta.nbytes + (step_bytes * history if spec.learn.enabled else 0)
+    return max(spec.limits.memory_mb * 2**20 - taken - _stream_bytes(spec) * spec.limits.keys, 0)

@@ -1,0 +1,234 @@
+"""The commands. Each is thin: it reads its words, calls what does the work, and shows what came of it.
+
+Results go to stdout, logs to stderr. A user's mistake is one clear line and an exit status, never a traceback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from streamrnn import __version__, config
+from streamrnn.errors import StreamrnnError, UsageError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Recurrent networks that learn from MQTT streams, one event at a time.",
+)
+out = Console()
+err = Console(stderr=True)
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML configuration.")]
+
+
+def main() -> None:
+    """Run the command line; the entry point of the package."""
+    try:
+        app()
+    except StreamrnnError as error:
+        typer.echo(error, err=True)
+        raise SystemExit(error.exit_status) from None
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain again when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """One line per record, with its time in UTC."""
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+@app.command()
+def run(
+    configs: Annotated[
+        list[Path], typer.Argument(metavar="CONFIG...", help="YAML configurations; several run as one.")
+    ],
+) -> None:
+    """Run the daemon: subscribe, answer every event, learn, publish, until SIGTERM or Ctrl-C.
+
+    Example: streamrnn run config/telemetry.yaml
+    """
+    loaded = [config.load(path) for path in configs]
+    log_to_stderr()
+    from streamrnn.build import merge
+    from streamrnn.service import Service, signals
+
+    async def serve() -> None:
+        service = Service(merge(loaded))
+        with signals(service):
+            await service.run()
+
+    run_async(serve())
+
+
+@app.command()
+def demo(
+    seconds: Annotated[
+        float | None, typer.Option(min=1.0, help="End by itself after so many seconds of events.")
+    ] = None,
+) -> None:
+    """Watch streamrnn learn this computer: its own broker, its own sensor, a live table. Ctrl-C ends it.
+
+    Example: streamrnn demo --seconds 60
+    """
+    log_to_stderr(logging.WARNING)
+    from streamrnn.demo import run_demo
+
+    run_async(run_demo(seconds, out, err))
+
+
+@app.command()
+def replay(
+    path: ConfigPath,
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="CSV with a header, or JSON lines; - is stdin.")
+    ],
+    pipeline: Annotated[
+        str | None, typer.Option(metavar="P", help="Which pipeline, when the configuration has several.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Write every output to this .csv or .jsonl file.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the configuration's seed.")] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="K", help="Key of rows without a topic; default: the file's name.")
+    ] = None,
+) -> None:
+    """Run a pipeline over recorded files as fast as it goes, and print how good its forecasts were.
+
+    Example: streamrnn replay config/numbers.yaml readings.csv --output outputs.csv
+    """
+    loaded = config.load(path)
+    log_to_stderr(logging.WARNING)
+    from streamrnn import replay as replaying
+    from streamrnn.build import build_pipeline
+    from streamrnn.report import measures_tables
+    from streamrnn.warm import warm
+
+    name, spec = choose(loaded, pipeline)
+    if inputs.count("-") > 1:
+        raise UsageError("the standard input (-) can be read once only")
+    warm(spec)
+    running = build_pipeline(name, spec, loaded.seed if seed is None else seed)
+    replayed = replaying.Replay(running)
+    with ExitStack() as stack:
+        writer = replaying.open_output(output, spec, stack)
+        progress = stack.enter_context(progress_bar())
+        for each in inputs:
+            rows = replaying.messages(each, spec, running, key)
+            replayed.run(progress.track(rows, total=row_estimate(each), description=each), writer)
+        running.close()
+    for table in measures_tables(replayed, name):
+        out.print(table)
+
+
+@app.command()
+def check(path: ConfigPath) -> None:
+    """Validate a configuration; print it with all defaults, its memory and its time. Connects to nothing.
+
+    Example: streamrnn check config/fleet.yaml
+    """
+    loaded = config.load(path)
+    from streamrnn.report import budget_table, measure_speed
+
+    out.print(config.resolved(loaded), markup=False, highlight=False, soft_wrap=True)
+    for name, spec in loaded.pipelines.items():
+        out.print(budget_table(name, spec, measure_speed(spec)))
+    if loaded.state is not None:
+        err.print("state: this version keeps nothing across restarts; the key is accepted for later ones")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration, for editors and other programs."""
+    typer.echo(msgspec.json.format(msgspec.json.encode(config.schema()), indent=2).decode())
+
+
+@app.command()
+def sense(
+    url: Annotated[str, typer.Option(help="Of the MQTT broker.")] = "mqtt://127.0.0.1:1883",
+    topic: Annotated[str | None, typer.Option(help="Default: sense/<host name>/telemetry.")] = None,
+    rate: Annotated[float, typer.Option(min=0.01, max=100.0, help="Readings a second.")] = 10.0,
+    username: Annotated[str | None, typer.Option(help="User name at the broker.")] = None,
+    password_file: Annotated[Path | None, typer.Option(help="File with the password.")] = None,
+) -> None:
+    """Publish this computer's CPU, memory, disk and network rates over MQTT, until Ctrl-C.
+
+    Example: streamrnn sense --url mqtt://127.0.0.1:1883 --rate 1
+    """
+    log_to_stderr()
+    from streamrnn.sense import run_sense
+
+    run_async(run_sense(url, topic, rate, username, None if password_file is None else str(password_file)))
+
+
+@app.command()
+def version() -> None:
+    """Print the versions of streamrnn, Python and numba, and the CPU that kernels are compiled for."""
+    import platform
+
+    import llvmlite.binding
+    import numba
+
+    typer.echo(f"streamrnn {__version__}")
+    typer.echo(f"python {platform.python_version()}")
+    typer.echo(f"numba {numba.__version__}")
+    typer.echo(f"cpu {llvmlite.binding.get_host_cpu_name()} ({platform.machine()}, {os.cpu_count()} cores)")
+
+
+def run_async(work: Any) -> None:
+    """Run a coroutine; of several failures at once show the first that is for the user."""
+    try:
+        asyncio.run(work)
+    except* StreamrnnError as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+
+
+def choose(loaded: config.Config, wanted: str | None) -> tuple[str, Any]:
+    """Return the pipeline a command is about."""
+    names = ", ".join(loaded.pipelines)
+    if wanted is None:
+        if len(loaded.pipelines) > 1:
+            raise UsageError(f"the configuration has several pipelines ({names}): choose one by --pipeline")
+        return next(iter(loaded.pipelines.items()))
+    if wanted not in loaded.pipelines:
+        raise UsageError(f"--pipeline: no pipeline {wanted!r} in the configuration, which has {names}")
+    return wanted, loaded.pipelines[wanted]
+
+
+def progress_bar() -> Progress:
+    """Rows done, and how long it will take; nothing is left of it afterwards, and nothing without a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+
+
+def row_estimate(path: str) -> int | None:
+    """Return the lines of a plain file, None where they cannot be counted beforehand."""
+    if path == "-" or path.endswith(".gz"):
+        return None
+    try:
+        with open(path, "rb") as file:
+            return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+    except OSError:
+        return None  # reading it for real will say what is wrong

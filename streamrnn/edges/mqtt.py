@@ -1,0 +1,405 @@
+"""One MQTT connection kept up for months: connect, subscribe, take, acknowledge, publish, and connect again.
+
+It knows topics and bytes; what a payload means is the codec's business, and how MQTT is spoken is in `link`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from streamrnn.edges.endpoint import Endpoint, Settings, Will, endpoint
+from streamrnn.edges.link import Link, Refused, Unreachable
+from streamrnn.edges.outbox import Outbox
+from streamrnn.errors import BrokerError
+from streamrnn.events import Message
+
+__all__ = ["Connection", "Receive", "Settings", "Will", "reachable"]
+
+log = logging.getLogger(__name__)
+
+Receive = Callable[[Message], bool]
+"""Called on the loop in arrival order. True: taken, acknowledged at once. False: not now, see `resume`."""
+
+HELD_MAX = 64  # more than brokers let be in flight (mosquitto 20, EMQX 32)
+BACKOFF_S = (0.1, 30.0)
+STABLE_S = 10.0  # a connection that lasted as long starts the backoff anew
+LOG_EVERY_S = 10.0
+
+
+class Connection:
+    """One MQTT connection kept up for months.
+
+    Parameters
+    ----------
+    settings
+        Where the broker is and how we present ourselves.
+    topics
+        Subscriptions as (filter, qos), made anew at every connect.
+    receive
+        Takes each message. QoS 1 is acknowledged when it returns True; on False the message is held
+        un-acknowledged and the socket is left unread until `resume`, while QoS 0 is dropped. What it raises
+        ends `run`.
+    on_state
+        Told ``connected`` (the broker has answered, `session_present` is known, no message has come yet),
+        ``subscribed`` and ``lost``.
+
+    Attributes
+    ----------
+    counts
+        connects, lost, refused, subscribe_refused, received, redelivered, dropped (QoS 0 not taken),
+        undecodable, published, acknowledged, publish_dropped.
+    session_present
+        Whether the broker remembered us at the last connect: only then can a message be a redelivery.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        topics: Sequence[tuple[str, int]],
+        receive: Receive,
+        on_state: Callable[[str], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.topics = tuple(topics)
+        self.receive = receive
+        self.on_state = on_state
+        self.counts: Counter[str] = Counter()
+        self.session_present = False
+        self._outbox = Outbox(self.counts)
+        self._held: deque[Message] = deque()  # QoS 1, not taken yet
+        self._deaf = False
+        self._link: Link | None = None
+        self._granted = asyncio.Event()
+        self._fault: Exception | None = None
+        self._faulty = asyncio.Event()
+        self._ended: Exception | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Connection:
+        """Run in a task of its own until the end of the block."""
+        self._task = asyncio.create_task(self.run(), name=f"mqtt {self.settings.client_id}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Say goodbye to the broker; raise what ended the connection, unless the block raises itself."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        (ended,) = await asyncio.gather(self._task, return_exceptions=True)
+        if exc is None and isinstance(ended, Exception):
+            raise ended
+
+    @property
+    def outstanding(self) -> int:
+        """QoS 1 publishes the broker has not acknowledged yet."""
+        return self._outbox.outstanding
+
+    async def run(self) -> None:
+        """Keep the connection up until cancelled.
+
+        Raises
+        ------
+        BrokerError
+            The URL or one of our own files is wrong, found at the first connect.
+        Exception
+            Whatever `receive` or `on_state` raised. The broker then publishes our will.
+        """
+        try:
+            await self._keep_up(_endpoint(self.settings))
+        except Exception as exc:
+            self._end(exc)
+            raise
+        finally:
+            self._end(BrokerError("the connection to the broker has been closed"))
+
+    async def subscribed(self) -> None:
+        """Wait until connected and every subscription is answered; raises what ended the connection."""
+        await self._granted.wait()
+        if self._ended is not None:
+            raise self._ended
+
+    def publish(self, topic: str, payload: bytes, qos: int, retain: bool = False) -> None:
+        """Publish without waiting.
+
+        While the connection is down QoS 1 is kept for the next connect, and QoS 0 is dropped. Beyond 20,000
+        waiting for the broker both are dropped. What is dropped is counted.
+        """
+        self._outbox.publish(topic, payload, qos, retain)
+        if self._held:
+            self._pace()
+
+    async def settled(self, below: int = 1) -> None:
+        """Wait until fewer than `below` QoS 1 publishes are outstanding; raises what ended the connection.
+
+        Acknowledgements come on the same socket as messages. While the receiver refuses, up to `HELD_MAX`
+        messages are read on for their sake; a broker that lets more be in flight can keep this waiting until
+        `resume`.
+        """
+        if self._ended is not None and self.outstanding >= below:
+            raise self._ended
+        await self._outbox.settled(below)
+
+    def resume(self) -> None:
+        """Offer again what was not taken, in order, and read on when all of it is."""
+        while self._held:
+            message = self._held.popleft()
+            if not self._offer(message):
+                self._hold(message, first=True)
+                break
+        self._pace()
+
+    def stop_receiving(self) -> None:
+        """Offer no more messages, for the rest of this connection's life.
+
+        What still comes is read and left un-acknowledged, so a broker that keeps our session delivers it to
+        the next run; acknowledgements of our own publishes still arrive.
+        """
+        self._deaf = True
+        self._held.clear()
+        self._pace()
+
+    async def unsubscribe(self) -> None:
+        """End the subscriptions, also for later connects; what comes before the answer is still offered.
+
+        With a persistent session the broker then queues nothing while we are away: to stop for a restart,
+        call `stop_receiving` instead.
+        """
+        topics, self.topics = self.topics, ()
+        if self._link is not None and topics and not await self._link.unsubscribed(topics):
+            log.warning("the broker did not answer to unsubscribing")
+
+    async def _keep_up(self, where: Endpoint) -> None:
+        patience = _Patience(where, self.settings.client_id)
+        self._link = link = Link(
+            self.settings,
+            where,
+            self.counts,
+            answered=self._answered,
+            arrived=self._arrived,
+            published=self._published,
+        )
+        while True:
+            try:
+                await link.open()
+            except BrokerError as exc:
+                if not self.counts["connects"]:
+                    raise
+                patience.failed(str(exc))
+            except Refused as exc:
+                self.counts["refused"] += 1
+                patience.refused(str(exc))
+            except Unreachable as exc:
+                patience.failed(str(exc))
+            else:
+                began = time.monotonic()
+                try:
+                    log.info("connected to %s", where.name)
+                    self.counts["connects"] += 1
+                    self._outbox.connected(link)
+                    why = await self._serve(link)
+                except Exception:
+                    link.abandon()  # without a goodbye, so that the will tells
+                    raise
+                except BaseException:
+                    await link.close()
+                    raise
+                finally:
+                    self._forget()
+                patience.lost(why, time.monotonic() - began)
+                self._tell("lost")
+            self._raise_fault()
+            await asyncio.sleep(patience.delay_s())
+
+    async def _serve(self, link: Link) -> str:
+        """Subscribe and wait; returns why the connection was lost."""
+        subscribing = asyncio.create_task(self._subscribe(link), name="mqtt subscribe")
+        faulty = asyncio.create_task(self._faulty.wait(), name="mqtt fault")
+        ends: set[asyncio.Future[Any]] = {link.lost, faulty}
+        try:
+            await asyncio.wait({subscribing, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if subscribing.done():
+                subscribing.result()
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        except Unreachable as exc:
+            link.abandon()
+            return str(exc)
+        finally:
+            subscribing.cancel()
+            faulty.cancel()
+        self._raise_fault()
+        return link.lost.result()
+
+    async def _subscribe(self, link: Link) -> None:
+        topics = self.topics
+        granted = await link.subscribed(topics) if topics else []
+        for (topic, qos), got in zip(topics, granted, strict=False):
+            if got >= 0x80:
+                self.counts["subscribe_refused"] += 1
+                log.error("the broker refused the subscription to %s", topic)
+            elif got < qos:
+                log.warning("the broker grants QoS %d to %s, asked for %d", got, topic, qos)
+        self._granted.set()
+        self._tell("subscribed")
+
+    def _forget(self) -> None:
+        self.counts["lost"] += 1
+        self._outbox.lost()
+        self._granted.clear()
+        self._held.clear()  # Un-acknowledged: the broker sends them again if it keeps our session.
+
+    def _end(self, exc: Exception) -> None:
+        if self._ended is None:
+            self._ended = exc
+            self._granted.set()
+            self._outbox.fail(exc)
+
+    def _answered(self, session_present: bool) -> None:
+        self.session_present = session_present
+        self._tell("connected")
+
+    def _arrived(self, message: Message) -> None:
+        self.counts["received"] += 1
+        if message.dup:
+            self.counts["redelivered"] += 1
+        # With messages held a later one must not overtake them.
+        if self._held or not self._offer(message):
+            self._hold(message)
+            self._pace()
+
+    def _offer(self, message: Message) -> bool:
+        if self._deaf or self._link is None:
+            return False
+        try:
+            taken = self.receive(message)
+        except Exception as exc:
+            self._fail(exc)
+            return False
+        if taken:
+            self._link.acknowledge(message)
+        return taken
+
+    def _hold(self, message: Message, first: bool = False) -> None:
+        if not message.qos:
+            self.counts["dropped"] += 1
+        elif self._deaf:
+            pass  # left to the broker
+        elif first:
+            self._held.appendleft(message)
+        else:
+            self._held.append(message)
+
+    def _pace(self) -> None:
+        """Read while there is room, or while acknowledgements are due behind a few more messages."""
+        if self._link is None:
+            return
+        if not self._held or (self.outstanding and len(self._held) < HELD_MAX):
+            self._link.read_on()
+        else:
+            self._link.read_no_more()
+
+    def _published(self, mid: int) -> None:
+        self._outbox.done(mid)
+        if self._held:
+            self._pace()
+
+    def _tell(self, state: str) -> None:
+        if self.on_state is not None:
+            try:
+                self.on_state(state)
+            except Exception as exc:
+                self._fail(exc)
+
+    def _fail(self, exc: Exception) -> None:
+        # Not raised here: this is called from within paho, and out of `resume` into the receiver's own code.
+        self._deaf = True
+        self._fault = self._fault or exc
+        self._faulty.set()
+
+    def _raise_fault(self) -> None:
+        if self._fault is not None:
+            raise self._fault
+
+
+class _Patience:
+    """How long to wait for a broker, and how often to say so."""
+
+    def __init__(self, where: Endpoint, client_id: str) -> None:
+        self._name = where.name
+        self._client_id = client_id
+        self._attempts = 0
+        self._short = 0  # connections in a row that did not last
+        self._said = -LOG_EVERY_S
+
+    def delay_s(self) -> float:
+        """Return seconds to the next attempt, longer each time; never the same for two clients."""
+        least, most = BACKOFF_S
+        delay = min(most, least * 2.0 ** min(self._attempts, 16))
+        self._attempts += 1
+        return delay * random.uniform(0.5, 1.0)
+
+    def failed(self, why: str) -> None:
+        self._say(logging.WARNING, f"waiting for the broker at {self._name}: {why}")
+
+    def refused(self, why: str) -> None:
+        self._say(logging.ERROR, f"{self._name} refused the connection: {why}")
+
+    def lost(self, why: str, lasted_s: float) -> None:
+        log.warning("lost the connection to %s: %s", self._name, why)
+        self._said = -LOG_EVERY_S
+        if lasted_s >= STABLE_S:
+            self._attempts = self._short = 0
+            return
+        self._short += 1
+        if self._short % 3 == 0:
+            log.warning("%d connections in a row did not last: is another client using client_id %r?",
+                        self._short, self._client_id)  # fmt: skip
+
+    def _say(self, level: int, line: str) -> None:
+        now = time.monotonic()
+        if now - self._said >= LOG_EVERY_S:
+            self._said = now
+            log.log(level, "%s", line)
+
+
+async def reachable(settings: Settings, timeout: float = 5.0) -> None:  # noqa: ASYNC109
+    """Connect once and say goodbye, for commands that should fail early.
+
+    It connects under a client id of its own, so as not to push a running service off.
+
+    Raises
+    ------
+    BrokerError
+        The broker does not answer within `timeout` seconds, or refuses us.
+    """
+    where = _endpoint(settings)
+    own = f"{settings.client_id}-{os.getpid()}"
+    link = Link(msgspec.structs.replace(settings, client_id=own, clean_session=True, will=None), where, Counter())
+    try:
+        async with asyncio.timeout(timeout):
+            await link.open()
+    except Refused as exc:
+        raise BrokerError(f"{where.name} refused the connection: {exc}") from exc
+    except Unreachable as exc:
+        raise BrokerError(f"cannot reach the broker at {where.name}: {exc}") from exc
+    except TimeoutError as exc:
+        raise BrokerError(f"cannot reach the broker at {where.name}: no answer in {timeout:g} s") from exc
+    await link.close()
+
+
+def _endpoint(settings: Settings) -> Endpoint:
+    try:
+        return endpoint(settings.url)
+    except ValueError as exc:
+        raise BrokerError(f"mqtt.url: {exc}") from exc

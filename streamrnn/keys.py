@@ -1,0 +1,148 @@
+"""From the topic of a message to the key of its stream: what wildcards matched, put into a template.
+
+Pure functions of strings. Not here: subscriptions, and whether a filter or a template is well formed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+CACHED_TOPICS_MAX = 4096
+CACHED_TOPIC_CHARACTERS_MAX = 256  # a topic may have 65,535 bytes, and topics come from outside
+
+_PLACEHOLDER = re.compile(r"\{([1-9][0-9]{0,3})\}")
+
+
+def without_share(topic_filter: str) -> str:
+    """The filter itself, without the `$share/group/` of a shared subscription.
+
+    Examples
+    --------
+    >>> without_share("$share/edge/plant/+/telemetry")
+    'plant/+/telemetry'
+    """
+    if topic_filter.startswith("$share/"):
+        _, _, topic_filter = topic_filter.removeprefix("$share/").partition("/")
+    return topic_filter
+
+
+def matched_levels(topic_filter: str, topic: str) -> tuple[str, ...] | None:
+    """The levels of a topic which the wildcards of a filter stand for (MQTT 5.0, section 4.7).
+
+    Parameters
+    ----------
+    topic_filter
+        `+` matches one level, `#` (last) any number of them, none included. May be a shared subscription.
+    topic
+        The topic of a message.
+
+    Returns
+    -------
+    tuple of str, or None
+        In order, each level matched by `#` for itself; None when the filter does not match.
+
+    Examples
+    --------
+    >>> matched_levels("plant/+/telemetry", "plant/pump/telemetry")
+    ('pump',)
+    >>> matched_levels("plant/#", "plant/hall/pump")
+    ('hall', 'pump')
+    >>> matched_levels("plant/#", "office/lamp") is None
+    True
+    """
+    wanted = without_share(topic_filter).split("/")
+    levels = topic.split("/")
+    if topic.startswith("$") and wanted[0] in ("+", "#"):
+        return None
+    matched: list[str] = []
+    for i, want in enumerate(wanted):
+        if want == "#":
+            return (*matched, *levels[i:]) if i == len(wanted) - 1 else None
+        if i == len(levels):
+            return None
+        if want == "+":
+            matched.append(levels[i])
+        elif want != levels[i]:
+            return None
+    return tuple(matched) if len(wanted) == len(levels) else None
+
+
+class KeyTemplate:
+    """The keys of one pipeline's streams.
+
+    Parameters
+    ----------
+    filters
+        Topic filters; the first that matches a topic decides.
+    template
+        `{1}` is the first level matched by a wildcard (a level beyond those matched is empty). Without any
+        `{}` it is a constant. None: all matched levels joined by `/`, or the whole topic if none was matched.
+
+    Raises
+    ------
+    ValueError
+        No filter, or braces in the template which do not hold a number from 1 to 9999.
+
+    Examples
+    --------
+    >>> keys = KeyTemplate(["plant/+/+/telemetry"], "{2}-{1}")
+    >>> keys.key("plant/north/pump/telemetry")
+    'pump-north'
+    >>> keys.key("office/lamp") is None
+    True
+    """
+
+    def __init__(self, filters: Sequence[str], template: str | None = None) -> None:
+        if not filters:
+            raise ValueError("at least one topic filter is needed")
+        self.filters = tuple(filters)
+        self.template = template
+        # Text and level numbers take turns: "a{1}b" is ["a", "1", "b"].
+        self._pieces = [] if template is None else _PLACEHOLDER.split(template)
+        if any(brace in text for text in self._pieces[::2] for brace in "{}"):
+            raise ValueError(f"{template!r}: braces hold the number of a matched level, such as {{1}}")
+        self._known: dict[str, str | None] = {}
+
+    def key(self, topic: str) -> str | None:
+        """The key of a topic, or None when no filter matches it. Recent topics are remembered."""
+        try:
+            return self._known[topic]
+        except KeyError:
+            key = self._find(topic)
+        if len(topic) <= CACHED_TOPIC_CHARACTERS_MAX:
+            if len(self._known) >= CACHED_TOPICS_MAX:
+                del self._known[next(iter(self._known))]
+            self._known[topic] = key
+        return key
+
+    def key_for(self, name: str) -> str:
+        """The key of recorded rows which have no topic: the template if it is a constant, else `name`."""
+        return self._pieces[0] if len(self._pieces) == 1 else name
+
+    def topic_for(self, name: str) -> str:
+        """A topic for recorded rows which have none: the first filter with `name` in place of its wildcards.
+
+        Examples
+        --------
+        >>> KeyTemplate(["$share/edge/plant/+/#"]).topic_for("pump")
+        'plant/pump/pump'
+        """
+        levels = without_share(self.filters[0]).split("/")
+        return "/".join(name if level in ("+", "#") else level for level in levels)
+
+    def _find(self, topic: str) -> str | None:
+        for topic_filter in self.filters:
+            levels = matched_levels(topic_filter, topic)
+            if levels is not None:
+                return self._fill(levels, topic)
+        return None
+
+    def _fill(self, levels: tuple[str, ...], topic: str) -> str:
+        if self.template is None:
+            return "/".join(levels) if levels else topic
+        filled = list(self._pieces)
+        for i in range(1, len(filled), 2):
+            number = int(filled[i])
+            filled[i] = levels[number - 1] if number <= len(levels) else ""
+        return "".join(filled)

@@ -1,0 +1,227 @@
+"""Service: the process. Messages in by MQTT, through the pipelines, outputs out; start, signals, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from streamrnn.build import STATE_TOPIC, build_pipelines, mqtt_settings
+from streamrnn.codecs import encode
+from streamrnn.config import Config
+from streamrnn.edges.mqtt import Connection
+from streamrnn.events import Message, Output
+from streamrnn.pipeline import Pipeline
+from streamrnn.specs import OutputTarget
+from streamrnn.warm import warm
+
+log = logging.getLogger(__name__)
+
+TURN = 64  # messages a pipeline processes before others get the loop
+OUTSTANDING_MAX = 1000  # publishes the broker owes us an acknowledgement for, before we wait for it
+DRAIN_S = 10.0
+STATUS_S = 60.0
+
+
+class Lane:
+    """One pipeline in service: its bounded queue, and the task that empties it."""
+
+    def __init__(self, pipeline: Pipeline[Any], target: OutputTarget, queue_max: int) -> None:
+        self.pipeline = pipeline
+        self.target = target
+        self.queue_max = queue_max
+        self.queue: deque[Message] = deque()
+        self.filled = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+    @property
+    def full(self) -> bool:
+        """Whether the queue has no room."""
+        return len(self.queue) >= self.queue_max
+
+    def put(self, message: Message) -> None:
+        """Add a message; the caller has seen that there is room."""
+        self.queue.append(message)
+        self.filled.set()
+        self.idle.clear()
+
+    async def run(self, connection: Connection) -> None:
+        """Process messages in order until cancelled, and publish what comes of them."""
+        while True:
+            await self.filled.wait()
+            was_full = self.full
+            for _ in range(min(TURN, len(self.queue))):
+                message = self.queue.popleft()
+                for output in self.pipeline.process_all(message):
+                    self.publish(connection, message, output)
+            if was_full or not self.queue:
+                connection.resume()
+            if not self.queue:
+                self.filled.clear()
+                self.idle.set()
+            if connection.outstanding >= OUTSTANDING_MAX:
+                await connection.settled(below=OUTSTANDING_MAX // 2)
+            else:
+                await asyncio.sleep(0)
+
+    def publish(self, connection: Connection, message: Message, output: Output) -> None:
+        """Publish an output, with the time it took since its message arrived."""
+        if self.target.topic is None:
+            return
+        latency_us = (time.monotonic_ns() - message.clock_ns) / 1000.0
+        topic = self.target.topic.replace("{pipeline}", output.pipeline).replace("{key}", output.key)
+        payload = encode(msgspec.structs.replace(output, latency_us=latency_us))
+        connection.publish(topic, payload, self.target.qos, self.target.retain)
+
+
+class Service:
+    """The daemon of one configuration.
+
+    Parameters
+    ----------
+    config
+        What to run.
+
+    Attributes
+    ----------
+    ready
+        Set when kernels are warm and subscriptions are granted.
+    counts
+        ``queue_dropped``: QoS 0 messages that found a queue full.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.counts: Counter[str] = Counter()
+        self.ready = asyncio.Event()
+        self.stopping = asyncio.Event()
+        self.lanes: list[Lane] = []
+        self.connection: Connection | None = None
+
+    async def run(self) -> None:
+        """Run until stopped: by a signal (see `signals`) or by `stop`."""
+        for name, spec in self.config.pipelines.items():
+            log.info("%s: compiling kernels, or loading them from the cache", name)
+            await asyncio.to_thread(warm, spec)
+        pipelines = build_pipelines(self.config)
+        self.lanes = [
+            Lane(pipeline, self.config.pipelines[name].output, self.config.pipelines[name].limits.queue)
+            for name, pipeline in pipelines.items()
+        ]
+        topics = {topic: spec.input.qos for spec in self.config.pipelines.values() for topic in spec.input.topic}
+        connection = Connection(mqtt_settings(self.config), list(topics.items()), self.take, self._on_state)
+        self.connection = connection
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(connection.run(), name="mqtt")]
+                tasks += [
+                    group.create_task(lane.run(connection), name=f"pipeline {lane.pipeline.name}")
+                    for lane in self.lanes
+                ]
+                tasks.append(group.create_task(self._report(), name="report"))
+                announce = group.create_task(self._announce(connection), name="announce")
+                await self.stopping.wait()
+                announce.cancel()
+                await self._drain(connection)
+                for task in tasks:
+                    task.cancel()
+        finally:
+            for lane in self.lanes:
+                lane.pipeline.close()
+            self._log_status()
+
+    def stop(self) -> None:
+        """Ask the service to drain and end."""
+        self.stopping.set()
+
+    def take(self, message: Message) -> bool:
+        """Put a message in the queue of every pipeline it is for; False when one of them is full."""
+        lanes = [lane for lane in self.lanes if lane.pipeline.keys.key(message.topic) is not None]
+        if any(lane.full for lane in lanes):
+            if message.qos == 0:
+                self.counts["queue_dropped"] += 1
+            return False
+        for lane in lanes:
+            lane.put(message)
+        return True
+
+    def _on_state(self, state: str) -> None:
+        if state == "connected" and self.connection is not None:
+            self.connection.publish(STATE_TOPIC, b"online", 1, retain=True)
+
+    async def _announce(self, connection: Connection) -> None:
+        await connection.subscribed()
+        log.info("ready: %s", ", ".join(lane.pipeline.name for lane in self.lanes))
+        self.ready.set()
+
+    async def _report(self) -> None:
+        """Log how it goes, once a minute."""
+        seen = 0
+        while True:
+            await asyncio.sleep(STATUS_S)
+            events = sum(lane.pipeline.counts["events"] for lane in self.lanes)
+            if events != seen:
+                self._log_status()
+                seen = events
+
+    def _log_status(self) -> None:
+        for lane in self.lanes:
+            learner = lane.pipeline.model.learner
+            log.info(
+                "%s: %d events, %d keys, %d updates, %d waiting%s",
+                lane.pipeline.name,
+                lane.pipeline.counts["events"],
+                len(lane.pipeline.streams),
+                learner.updates if learner else 0,
+                len(lane.queue),
+                "".join(f", {count} {reason}" for reason, count in self._let_go(lane)),
+            )
+
+    def _let_go(self, lane: Lane) -> Iterator[tuple[str, int]]:
+        for reason, count in (lane.pipeline.counts + lane.pipeline.model.counts + self.counts).items():
+            if reason != "events":
+                yield reason, count
+
+    async def _drain(self, connection: Connection) -> None:
+        """Take no more, answer what was taken, and say goodbye; within a deadline."""
+        log.info("stopping: draining")
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                await connection.unsubscribe()
+                connection.resume()
+                for lane in self.lanes:
+                    await lane.idle.wait()
+                connection.publish(STATE_TOPIC, b"offline", 1, retain=True)
+                await connection.settled()
+        except TimeoutError:
+            waiting = sum(len(lane.queue) for lane in self.lanes)
+            log.warning("stopping: %d messages were not processed within %.0f s", waiting, DRAIN_S)
+
+
+@contextmanager
+def signals(service: Service) -> Iterator[None]:
+    """SIGTERM and SIGINT ask the service to stop; a second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if service.stopping.is_set():
+            log.warning("stopping at once")
+            os._exit(1)
+        service.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,155 @@
+"""Which topics a filter matches, and the keys that come of it."""
+
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from paho.mqtt.client import topic_matches_sub
+
+from streamrnn import keys
+from streamrnn.keys import KeyTemplate, matched_levels
+
+levels = st.sampled_from(["", "a", "b", "plant", "$SYS", "x.y", "a b", "é"])
+topics = st.lists(levels, min_size=1, max_size=5).map("/".join).filter(bool)
+filters = st.builds(
+    lambda body, end: "/".join(body + end),
+    st.lists(levels | st.just("+"), min_size=1, max_size=4),
+    st.sampled_from([[], ["#"]]),
+).filter(bool) | st.just("#")
+
+
+def matched_by_regex(topic_filter, topic):
+    """The rules of section 4.7 once more, as slow and as plain as can be."""
+    if topic[0] == "$" and topic_filter[0] in "+#":
+        return None
+    pattern = "/".join(
+        {"+": "([^/]*)", "#": "(?P<rest>.*)"}.get(level, re.escape(level)) for level in topic_filter.split("/")
+    )
+    found = re.fullmatch(pattern, topic, re.DOTALL)
+    if found is None and topic_filter.endswith("/#"):
+        found = re.fullmatch(pattern.removesuffix("/(?P<rest>.*)"), topic, re.DOTALL)
+    if found is None:
+        return None
+    if "rest" in found.re.groupindex:
+        return (*found.groups()[:-1], *found["rest"].split("/"))
+    return found.groups()
+
+
+@given(filters, topics)
+@example("a/#", "a")
+@example("a/+", "a/")
+@example("+", "$SYS")
+@example("+/#", "a")
+def test_matching_agrees_with_a_plain_regex_and_with_paho(topic_filter, topic):
+    actual = matched_levels(topic_filter, topic)
+
+    assert matched_by_regex(topic_filter, topic) == actual
+    assert topic_matches_sub(topic_filter, topic) == (actual is not None)
+
+
+@given(filters, topics)
+def test_a_shared_subscription_matches_like_its_filter(topic_filter, topic):
+    assert matched_levels(topic_filter, topic) == matched_levels(f"$share/edge/{topic_filter}", topic)
+
+
+@pytest.mark.parametrize(
+    ("topic_filter", "topic", "expected"),
+    [
+        ("plant/pump", "plant/pump", ()),
+        ("plant/+/telemetry", "plant/pump/telemetry", ("pump",)),
+        ("plant/+/telemetry", "plant/pump/state", None),
+        ("+/+", "/pump", ("", "pump")),
+        ("plant/#", "plant", ()),
+        ("plant/#", "plant/", ("",)),
+        ("plant/#", "plant/hall/pump", ("hall", "pump")),
+        ("+/x/#", "a/x/b/c", ("a", "b", "c")),
+        ("#", "$SYS/uptime", None),
+        ("$SYS/#", "$SYS/uptime", ("uptime",)),
+        ("a/#/b", "a/x/b", None),
+        ("a/b+", "a/bc", None),
+        ("$share/edge", "edge", None),
+    ],
+)
+def test_wildcards_stand_for_levels_in_order(topic_filter, topic, expected):
+    assert expected == matched_levels(topic_filter, topic)
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (None, "north/pump/rms"),
+        ("{1}", "north"),
+        ("{2}-{1}", "pump-north"),
+        ("line {3}!", "line rms!"),
+        ("{1}{4}", "north"),
+        ("all", "all"),
+    ],
+)
+def test_a_template_picks_the_matched_levels(template, expected):
+    assert expected == KeyTemplate(["plant/+/#"], template).key("plant/north/pump/rms")
+
+
+def test_a_level_in_braces_is_not_read_as_a_template():
+    assert KeyTemplate(["+/+"], "{1}").key("{2}/x") == "{2}"
+
+
+def test_the_first_filter_that_matches_gives_the_key():
+    template = KeyTemplate(["a/+/x", "+/b/x"])
+
+    assert [template.key(topic) for topic in ("a/b/x", "c/b/x", "c/c/x")] == ["b", "c", None]
+
+
+@pytest.mark.parametrize(("topic_filter", "topic"), [("plant/pump", "plant/pump"), ("plant/#", "plant")])
+def test_the_whole_topic_is_the_key_when_no_level_was_matched(topic_filter, topic):
+    assert topic == KeyTemplate([topic_filter]).key(topic)
+
+
+@pytest.mark.parametrize("template", ["{}", "{0}", "{01}", "{x}", "{pipeline}", "a{", "}", "{1", "{-1}", "{{1}}"])
+def test_other_braces_are_refused(template):
+    with pytest.raises(ValueError, match="braces"):
+        KeyTemplate(["a/+"], template)
+
+
+def test_a_template_needs_a_filter():
+    with pytest.raises(ValueError, match="filter"):
+        KeyTemplate([])
+
+
+@given(st.lists(topics, max_size=30))
+def test_a_remembered_key_is_the_key_found_first(asked):
+    template = KeyTemplate(["a/+", "+/#"], "{1}")
+    fresh = [KeyTemplate(["a/+", "+/#"], "{1}").key(topic) for topic in asked]
+
+    assert fresh == [template.key(topic) for topic in asked]
+
+
+def test_only_so_many_topics_are_remembered_and_none_that_is_long():
+    template = KeyTemplate(["+"])
+    for i in range(keys.CACHED_TOPICS_MAX + 50):
+        assert str(i) == template.key(str(i))
+    assert template.key("x" * 60_000) == "x" * 60_000
+
+    assert len(template._known) == keys.CACHED_TOPICS_MAX
+    assert max(map(len, template._known)) <= keys.CACHED_TOPIC_CHARACTERS_MAX
+    assert template.key("0") == "0"
+
+
+@pytest.mark.parametrize(
+    ("topic_filter", "template", "topic", "key"),
+    [
+        ("plant/+/telemetry", None, "plant/pump/telemetry", "pump"),
+        ("$share/edge/plant/+/#", "{1}-{2}", "plant/pump/pump", "pump"),
+        ("#", "everything", "pump", "everything"),
+        ("plant/pump7", None, "plant/pump7", "pump"),
+    ],
+)
+def test_rows_without_a_topic_go_by_a_name(topic_filter, template, topic, key):
+    made = KeyTemplate([topic_filter, "other/+"], template)
+
+    assert topic == made.topic_for("pump")
+    assert key == made.key_for("pump")
+
+
+def test_an_empty_template_is_a_constant():
+    assert "" == KeyTemplate(["+"], "").key("x") == KeyTemplate(["+"], "").key_for("x")
