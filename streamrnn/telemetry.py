@@ -73,10 +73,12 @@ async def publish_telemetry(connection: Publisher, topic: str, rate_hz: float, s
     due = loop.time() + period
     while not stop.is_set():
         try:
-            await asyncio.wait_for(stop.wait(), timeout=due - loop.time())
-            return
+            async with asyncio.timeout_at(due):
+                await stop.wait()
         except TimeoutError:
             pass
+        else:
+            return
         connection.publish(topic, json.dumps(telemetry.read(time.time())).encode(), 1)
         missed = math.floor((loop.time() - due) / period)
         due += period * (1 + max(0, missed))

@@ -71,7 +71,7 @@ def test_retained_message_is_given_to_a_later_subscriber() -> None:
                 writer.publish("status", b"online", 1, retain=True)
                 await writer.settled()
             (got,) = await collected(broker, [("status", 1)], [], 1)
-            assert (b"online", True) == (got.payload, got.retain)
+            assert (got.payload, got.retain) == (b"online", True)
 
     asyncio.run(scenario())
 
@@ -155,4 +155,4 @@ def test_it_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
             await collected(broker, [("a", 1)], [("a", b"x", 1)], 1)
 
     asyncio.run(scenario())
-    assert ("", "") == tuple(capfd.readouterr())
+    assert tuple(capfd.readouterr()) == ("", "")

@@ -26,14 +26,14 @@ def test_rates_are_bytes_a_second_since_the_read_before(monkeypatch: pytest.Monk
     telemetry.read(100.0)
     use(monkeypatch, Disk(1100, 2200), Network(3400, 4800))
     reading = telemetry.read(102.0)
-    assert (50.0, 100.0, 200.0, 400.0) == tuple(reading[field] for field in FIELDS[2:])
+    assert tuple(reading[field] for field in FIELDS[2:]) == (50.0, 100.0, 200.0, 400.0)
     assert reading["time"] == 102.0
 
 
 def test_first_read_has_no_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, Disk(1000, 2000), Network(3000, 4000))
     reading = Telemetry().read(100.0)
-    assert [0.0] * 4 == [reading[field] for field in FIELDS[2:]]
+    assert [reading[field] for field in FIELDS[2:]] == [0.0] * 4
 
 
 def test_counter_that_falls_is_no_negative_rate(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +61,7 @@ def test_a_computer_without_counters_reads_zero(monkeypatch: pytest.MonkeyPatch)
     telemetry = Telemetry()
     telemetry.read(100.0)
     reading = telemetry.read(101.0)
-    assert [0.0] * 4 == [reading[field] for field in FIELDS[2:]]
+    assert [reading[field] for field in FIELDS[2:]] == [0.0] * 4
     assert 0.0 <= reading["memory"] <= 100.0
 
 

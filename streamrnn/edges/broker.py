@@ -65,7 +65,8 @@ class Broker:
         )
         assert self._process.stdout is not None  # noqa: S101
         try:
-            line = await asyncio.wait_for(self._process.stdout.readline(), START_S)
+            async with asyncio.timeout(START_S):
+                line = await self._process.stdout.readline()
             self.port = int(line)
         except (TimeoutError, ValueError):
             await self._stop()
@@ -89,7 +90,8 @@ class Broker:
         try:
             if process.returncode is None:
                 process.terminate()
-                await asyncio.wait_for(process.wait(), STOP_S)
+                async with asyncio.timeout(STOP_S):
+                    await process.wait()
         except ProcessLookupError:
             pass
         except TimeoutError:

@@ -108,7 +108,8 @@ class Link(aiomqtt.Client):
         self._abandoned = False
         try:
             await asyncio.to_thread(self._client_connect)
-            await asyncio.wait_for(self._connected, ANSWER_S)
+            async with asyncio.timeout(ANSWER_S):  # wait_for of Python 3.11 can swallow our cancellation
+                await self._connected
         except MqttConnectError as exc:
             self.abandon()
             code = exc.rc.value if isinstance(exc.rc, ReasonCode) else exc.rc
@@ -143,8 +144,9 @@ class Link(aiomqtt.Client):
     async def unsubscribed(self, topics: Sequence[tuple[str, int]]) -> bool:
         """Unsubscribe; False when no answer came in time."""
         try:
-            await self.unsubscribe([topic for topic, _ in topics], timeout=ANSWER_S)
-        except aiomqtt.MqttError:
+            async with asyncio.timeout(ANSWER_S):
+                await self.unsubscribe([topic for topic, _ in topics], timeout=math.inf)
+        except (aiomqtt.MqttError, TimeoutError):
             return False
         return True
 

@@ -1,0 +1,149 @@
+"""Forecasts waiting for their events, and intervals, against a dictionary of forecasts by the event they are for."""
+
+import numpy as np
+import pytest
+
+from references import ReferenceCalibrator
+from streamrnn.learn.calibrator import Calibrator
+from streamrnn.learn.scaler import Scaler
+
+FIELDS = 2
+
+
+def assert_same(array, expected, horizons):
+    """Array (F, K) against a dictionary by (field, horizon); absent is NaN."""
+    for (f, k), number in np.ndenumerate(array):
+        np.testing.assert_allclose(number, expected.get((f, horizons[k]), np.nan), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("horizons", [(1,), (1, 2, 3), (1, 4, 16), (1, 5, 7, 30)])
+@pytest.mark.parametrize("interval", [0.5, 0.9])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_forecasts_and_widths_are_those_of_the_definition(horizons, interval, seed):
+    rng = np.random.default_rng(seed)
+    scaler = Scaler(FIELDS)
+    calibrator = Calibrator(FIELDS, horizons, interval)
+    reference = ReferenceCalibrator(FIELDS, horizons, interval)
+    ever_seen = np.zeros(FIELDS, bool)
+
+    for count in range(200):
+        values = rng.normal([5.0, -100.0], [1.0, 30.0]) * (50.0 if rng.random() < 0.05 else 1.0)
+        values[rng.random(FIELDS) < 0.2] = np.nan
+        if count < 20:
+            values[1] = np.nan
+        scaler.observe_one(values, float(count))
+        calibrator.score_one(values, scaler.scaled, count)
+        residual, log_scale, error = reference.settle(count, values, scaler.scaled)
+        assert_same(calibrator.residual, residual, horizons)
+        assert_same(calibrator.log_scale, log_scale, horizons)
+        np.testing.assert_allclose(calibrator.error, [error.get(f, np.nan) for f in range(FIELDS)], rtol=1e-10)
+
+        y = np.concatenate([rng.normal(0.0, 1.0, FIELDS * len(horizons)), rng.uniform(-3, 1, FIELDS * len(horizons))])
+        if rng.random() < 0.05:
+            y[rng.integers(y.size)] = rng.choice([np.nan, np.inf, -np.inf])
+        y = y.astype(np.float32)
+        finite = calibrator.forecast_one(y, scaler, count)
+        ever_seen |= ~np.isnan(values)
+        places = [(f, h) for f in range(FIELDS) for h in horizons]
+        made = reference.issue(
+            count,
+            dict(zip(places, y.tolist(), strict=False)),
+            dict(zip(places, y[len(places) :].tolist(), strict=True)),
+            scaler.base,
+            ever_seen,
+        )
+        counted = np.concatenate([np.repeat(ever_seen, len(horizons))] * 2)
+        assert np.isfinite(y[counted]).all() == finite
+        for column, name in enumerate(("location", "log_scale", "forecast", "lower", "upper")):
+            assert_same(calibrator.made[:, :, column], {at: m[name] for at, m in made.items()}, horizons)
+        assert_same(calibrator.q, reference.q, horizons)
+
+
+def test_intervals_keep_their_share_of_events_at_every_horizon_while_the_noise_changes():
+    rng = np.random.default_rng(4)
+    horizons = (1, 4, 16, 64)
+    events = 20_000
+    noise = 1.0 + 0.8 * np.sin(2 * np.pi * np.arange(events) / 2500)
+    noise[events // 2 :] *= 3.0
+    series = 10.0 + noise * rng.normal(size=events)
+    scaler, calibrator = Scaler(1), Calibrator(1, horizons, 0.9)
+    y = np.array([0.0] * 4 + [-1.0] * 4, np.float32)
+    made = np.empty((events, 4, 2))  # lower, upper
+
+    for count, value in enumerate(series):
+        values = np.array([value])
+        scaler.observe_one(values, float(count))
+        calibrator.score_one(values, scaler.scaled, count)
+        calibrator.forecast_one(y, scaler, count)
+        made[count] = calibrator.made[0, :, 3:]
+
+    for k, h in enumerate(horizons):
+        target, lower, upper = series[h:], made[:-h, k, 0], made[:-h, k, 1]
+        share = ((lower <= target) & (target <= upper)).mean()
+        assert 0.89 <= share <= 0.91, h
+
+
+@pytest.mark.parametrize("interval", [0.5, 0.8, 0.99])
+def test_the_first_interval_is_exact_for_the_errors_the_head_expects(interval):
+    """P(|e| > w) = exp(-w / scale) of a Laplace distribution."""
+    scaler, calibrator = Scaler(1), Calibrator(1, (1,), interval)
+    scaler.observe_one(np.array([3.0]), 0.0)
+    calibrator.forecast_one(np.array([0.0, -1.0], np.float32), scaler, 0)
+
+    np.testing.assert_allclose(np.exp(-calibrator.q), 1.0 - interval)
+
+
+def test_width_shrinks_no_further_than_its_floor():
+    scaler, calibrator = Scaler(1), Calibrator(1, (1,), 0.9)
+    for count in range(1000):
+        values = np.ones(1)
+        scaler.observe_one(values, float(count))
+        calibrator.score_one(values, scaler.scaled, count)
+        calibrator.forecast_one(np.zeros(2, np.float32), scaler, count)
+
+    assert [[0.01]] == calibrator.q.tolist()
+
+
+def test_an_event_not_learned_from_leaves_no_trace():
+    rng = np.random.default_rng(0)
+    scaler, calibrator = Scaler(1), Calibrator(1, (1, 3), 0.9)
+
+    def event(count, value, learn):
+        values = np.array([value])
+        scaler.observe_one(values, float(count), learn)
+        calibrator.score_one(values, scaler.scaled, count, learn)
+        calibrator.forecast_one(rng.normal(size=4).astype(np.float32), scaler, count, learn)
+
+    for count in range(20):
+        event(count, rng.normal(), True)
+    before = [calibrator.q.copy(), calibrator.waiting.copy()]
+
+    for value in (0.0, 1e9, np.nan):
+        event(20, value, False)
+
+    np.testing.assert_array_equal(calibrator.q, before[0])
+    np.testing.assert_array_equal(calibrator.waiting, before[1])
+
+
+def test_an_event_not_learned_from_is_still_held_against_its_forecast():
+    scaler, calibrator = Scaler(1), Calibrator(1, (1,), 0.9)
+    scaler.observe_one(np.array([3.0]), 0.0)
+    calibrator.score_one(np.array([3.0]), scaler.scaled, 0)
+    calibrator.forecast_one(np.zeros(2, np.float32), scaler, 0)
+
+    scaler.observe_one(np.array([5.0]), 1.0, learn=False)
+    calibrator.score_one(np.array([5.0]), scaler.scaled, 1, learn=False)
+
+    assert [2.0] == calibrator.error.tolist()
+
+
+def test_a_forecast_is_finite_whatever_the_head_says():
+    scaler, calibrator = Scaler(1), Calibrator(1, (1,), 0.9)
+    for i in range(3):
+        scaler.observe_one(np.array([float(i)]), float(i))
+
+    for y in ([np.nan, 0.0], [np.inf, 0.0], [0.0, -np.inf], [0.0, np.nan]):
+        assert not calibrator.forecast_one(np.array(y, np.float32), scaler, 0)
+        assert np.isfinite(calibrator.made).all()
+    assert calibrator.forecast_one(np.array([3e38, 2.0], np.float32), scaler, 0)
+    assert np.isfinite(calibrator.made).all()

@@ -1,0 +1,164 @@
+"""The anomaly score against lists in which ranks are counted."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from references import ReferenceDetector
+from streamrnn.learn.detector import Detector
+
+
+def events(kind, count, fields, rng):
+    """For every event: values and scaled (F,), residual and log_scale (F, K = 2)."""
+    values = rng.normal(10.0, 2.0, (count, fields))
+    if kind == "missing":
+        values[rng.random(values.shape) < 0.3] = np.nan
+    elif kind == "constant":
+        values[count // 3 : 2 * count // 3] = 4.0
+    elif kind == "jump":
+        values[count // 2 :] += 50.0
+    elif kind == "huge":
+        values[rng.random(values.shape) < 0.05] *= 1e29
+    elif kind == "grid":
+        values = values.round()
+    scaled = np.sign(values) * np.log1p(np.abs(values - 10.0))
+    residual = rng.laplace(0.0, 0.5, (count, fields, 2))
+    residual[:2, :, 0] = residual[:40, :, 1] = np.nan
+    residual[np.isnan(values)] = np.nan
+    log_scale = rng.uniform(-2.0, 1.0, (count, fields, 2))
+    log_scale[np.isnan(residual)] = np.nan
+    return zip(values, scaled, residual, log_scale, strict=True)
+
+
+def assert_like_reference(kind, count, histories, fields=2, seed=0):
+    detector, reference = Detector(fields), ReferenceDetector(fields)
+    alerts = 0
+    for age, event in enumerate(events(kind, count, fields, np.random.default_rng(seed))):
+        history = histories[age * len(histories) // count]
+
+        score, anomaly = detector.score_one(*event, age, history)
+
+        expected_score, expected_anomaly, expected_loudness = reference.score(*event, age, history)
+        np.testing.assert_allclose(detector.loudness, expected_loudness, rtol=1e-9, err_msg=f"event {age}")
+        np.testing.assert_allclose(score, expected_score, rtol=1e-9, err_msg=f"event {age}")
+        assert anomaly == expected_anomaly, f"event {age}"
+        alerts += anomaly
+    return alerts
+
+
+@pytest.mark.parametrize("kind", ["calm", "missing", "constant", "jump", "huge", "grid"])
+@pytest.mark.parametrize("history", [64, 100, 8192])
+def test_scores_and_alerts_are_those_of_counted_ranks(kind, history):
+    alerts = assert_like_reference(kind, 400, [history])
+
+    assert kind not in ("jump", "huge") or alerts > 0
+
+
+@pytest.mark.parametrize(
+    "histories",
+    [
+        [64, 128, 256],
+        [300, 70],
+        [300, 64, 300],
+        [64, 300],
+        [128, 64, 128, 64, 500],
+        [70, 71, 72, 200, 199, 64],
+    ],
+)
+@pytest.mark.parametrize("kind", ["calm", "missing", "grid"])
+def test_a_history_that_grows_and_shrinks_keeps_the_newest_and_nothing_else(kind, histories):
+    assert_like_reference(kind, 480, histories)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.integers(64, 200), min_size=1, max_size=6),
+    st.integers(100, 300),
+    st.sampled_from(["calm", "missing", "constant", "jump"]),
+    st.integers(0, 2**16),
+)
+def test_whatever_the_histories_scores_are_those_of_counted_ranks(histories, count, kind, seed):
+    assert_like_reference(kind, count, histories, fields=1, seed=seed)
+
+
+@pytest.mark.parametrize("history", [64, 100])
+def test_ordered_holds_what_the_ring_holds(history):
+    rng = np.random.default_rng(3)
+    detector = Detector(1)
+    for age, event in enumerate(events("grid", 300, 1, rng)):
+        detector.score_one(*event, age, history)
+
+        for k in range(5):
+            n = min(detector.counts[0, 3 + k], detector.rings.shape[2])
+            np.testing.assert_array_equal(detector.ordered[0, k, :n], np.sort(detector.rings[0, k, :n]))
+
+
+def scores_of(series):
+    """Score and anomaly of each value of a series whose forecast is always its mean."""
+    detector = Detector(1)
+    for age, value in enumerate(series):
+        scaled = np.array([np.sign(value) * np.log1p(abs(value))])
+        yield detector.score_one(np.array([value]), scaled, scaled[None], np.zeros((1, 1)), age, 8192)
+
+
+def test_a_spike_in_a_calm_stream_is_an_anomaly_and_the_calm_before_is_not():
+    series = np.random.default_rng(0).normal(size=1000)
+    series[900] = 40.0
+
+    scored = list(scores_of(series))
+
+    assert scored[900][1]
+    assert scored[900][0] > 0.5
+    assert sum(anomaly for _, anomaly in scored[:900]) <= 9
+    assert all(0.0 <= score <= 1.0 for score, _ in scored)
+
+
+def test_there_is_silence_after_an_alert():
+    series = np.random.default_rng(0).normal(size=1000)
+    series[900:920] += 40.0 * np.arange(1, 21)
+
+    scored = list(scores_of(series))
+
+    assert [True] + 19 * [False] == [anomaly for _, anomaly in scored[900:920]]
+    assert max(score for score, _ in scored[901:920]) == 0.49
+
+
+def test_the_first_twenty_events_are_never_anomalies():
+    series = np.r_[np.zeros(10), 1e30, np.zeros(9)]
+
+    assert not any(anomaly for _, anomaly in scores_of(series))
+
+
+@pytest.mark.parametrize("seen", [0, 10, 70, 300])
+def test_an_event_not_learned_from_leaves_no_trace(seen):
+    rng = np.random.default_rng(5)
+    detector = Detector(2)
+    for age, event in enumerate(events("missing", seen, 2, rng)):
+        detector.score_one(*event, age, 100)
+    names = ("recent", "counts", "rings", "ordered", "alert")
+    before = {name: getattr(detector, name).copy() for name in names}
+
+    for event in events("huge", 50, 2, rng):
+        detector.score_one(*event, seen, 100, learn=False)
+
+    for name in names:
+        np.testing.assert_array_equal(getattr(detector, name), before[name], err_msg=name)
+
+
+def test_an_event_not_learned_from_is_scored_like_one_that_is():
+    reader, learner = Detector(2), Detector(2)
+    for age, event in enumerate(events("missing", 300, 2, np.random.default_rng(2))):
+        peeked = reader.score_one(*event, age, 100, learn=False)
+        loudness = reader.loudness.copy()
+        reader.score_one(*event, age, 100)
+
+        assert learner.score_one(*event, age, 100) == peeked
+        np.testing.assert_array_equal(learner.loudness, loudness)
+
+
+def test_an_event_of_history_costs_what_is_said():
+    detector = Detector(3)
+    room = detector.rings.shape[2]
+
+    assert detector.bytes_per_event(3) * room == detector.rings.nbytes + detector.ordered.nbytes

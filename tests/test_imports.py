@@ -1,0 +1,158 @@
+"""The direction of imports, over the source of every module: what is below knows nothing of what is above."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import streamrnn
+
+PACKAGE = Path(streamrnn.__file__).parent
+
+# A module may import what has a lower rank, and what shares its folder.
+RANKS = {
+    "": 0,  # the package itself: its version
+    "errors": 0,
+    "kernels": 0,
+    "events": 1,
+    "keys": 1,
+    "codecs": 2,
+    "learn": 2,
+    "pipeline": 3,
+    "measures": 3,
+    "rules": 3,
+    "telemetry": 3,
+    "yamlfile": 3,
+    "conversion": 4,
+    "edges": 4,
+    "specs": 5,
+    "config": 6,
+    "replay": 6,
+    "build": 7,
+    "warm": 8,
+    "report": 9,
+    "sense": 9,
+    "service": 9,
+    "demo": 10,
+    "cli": 11,
+    "__main__": 12,
+}
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip("."): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+def part(module: str) -> str:
+    """The name a module goes by in the table: of a folder that of the folder."""
+    return module.partition(".")[0]
+
+
+def imported(module: str) -> set[str]:
+    """What a module imports, anywhere in it: `from a import b` is of a.b where that is a module, else of a."""
+    names: set[str] = set()
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports say where from, in full"
+            assert node.module is not None
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                names.add(whole if whole.removeprefix("streamrnn.") in MODULES else node.module)
+    return names
+
+
+def ours(module: str) -> set[str]:
+    """The modules of this package that a module imports."""
+    return {name.removeprefix("streamrnn").lstrip(".") for name in imported(module) if part(name) == "streamrnn"}
+
+
+def others(module: str) -> set[str]:
+    """The packages of others that a module imports."""
+    return {part(name) for name in imported(module)} - {"streamrnn"}
+
+
+def importers(package: str) -> set[str]:
+    return {module for module in MODULES if package in others(module)}
+
+
+def test_every_module_has_a_place() -> None:
+    assert {part(module) for module in MODULES} == set(RANKS)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down_only(module: str) -> None:
+    upwards = {
+        name
+        for name in ours(module)
+        if RANKS[part(name)] >= RANKS[part(module)] and part(name) != part(module)
+    }
+    assert set() == upwards
+
+
+def test_the_table_has_the_order_of_the_design() -> None:
+    order = ["kernels", "learn", "pipeline", "edges", "config", "build", "service", "cli"]
+    ranks = [RANKS[name] for name in order]
+    assert sorted(set(ranks)) == ranks
+    assert RANKS["codecs"] < RANKS["pipeline"]
+
+
+def test_modules_of_one_folder_do_not_import_each_other_in_a_circle() -> None:
+    remaining = {module: {name for name in ours(module) if part(name) == part(module)} for module in MODULES}
+    while free := {module for module, needs in remaining.items() if not needs - {module}}:
+        remaining = {module: needs - free for module, needs in remaining.items() if module not in free}
+    assert set() == set(remaining)
+
+
+def test_kernels_import_nothing_of_ours() -> None:
+    found = {module: ours(module) for module in MODULES if part(module) == "kernels"}
+    assert {"kernels"} == {part(name) for names in found.values() for name in names}
+
+
+def test_only_the_decorator_imports_numba() -> None:
+    assert {"kernels.jit", "cli"} == importers("numba")  # the command `version` tells which
+
+
+@pytest.mark.parametrize("folder", ["kernels", "learn", "codecs", "pipeline", "events", "keys", "measures"])
+def test_what_computes_knows_neither_asyncio_nor_mqtt_nor_configuration(folder: str) -> None:
+    foreign = {"asyncio", "aiomqtt", "paho", "amqtt", "socket", "signal", "yaml", "typer", "rich"}
+    for module in MODULES:
+        if part(module) == folder:
+            assert set() == others(module) & foreign, module
+            assert set() == {part(name) for name in ours(module)} & {"config", "specs", "edges", "build"}, module
+
+
+@pytest.mark.parametrize("package", ["aiomqtt", "paho", "amqtt"])
+def test_only_edges_import_mqtt(package: str) -> None:
+    assert {"edges"} == {part(module) for module in importers(package)}
+
+
+def test_only_one_edge_imports_each_mqtt_library() -> None:
+    assert {"aiomqtt": {"edges.link"}, "paho": {"edges.link"}, "amqtt": {"edges.broker"}} == {
+        package: importers(package) for package in ("aiomqtt", "paho", "amqtt")
+    }
+
+
+def test_only_yamlfile_parses_yaml() -> None:
+    assert {"config", "yamlfile"} == importers("yaml")  # config writes it
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_executes_what_comes_from_outside(module: str) -> None:
+    assert set() == others(module) & {"pickle", "marshal", "shelve", "dill", "cloudpickle", "subprocess"}
+    calls = {ast.unparse(node.func) for node in ast.walk(tree(module)) if isinstance(node, ast.Call)}
+    dangerous = {"eval", "exec", "compile", "__import__", "os.system", "os.popen"}
+    dangerous |= {f"yaml.{name}" for name in ("load", "load_all", "full_load", "unsafe_load", "unsafe_load_all")}
+    assert set() == calls & dangerous
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_says_what_it_is(module: str) -> None:
+    assert ast.get_docstring(tree(module)), f"{module or 'streamrnn'} has no docstring"
