@@ -26,7 +26,6 @@ from streamrnn.warm import warm
 log = logging.getLogger(__name__)
 
 TURN = 64  # messages a pipeline processes before others get the loop
-OUTSTANDING_MAX = 1000  # publishes the broker owes us an acknowledgement for, before we wait for it
 DRAIN_S = 10.0
 STATUS_S = 60.0
 
@@ -54,10 +53,14 @@ class Lane:
         self.filled.set()
         self.idle.clear()
 
-    async def run(self, connection: Connection) -> None:
-        """Process messages in order until cancelled, and publish what comes of them."""
+    async def run(self, connection: Connection, connected: asyncio.Event) -> None:
+        """Process messages in order until cancelled, and publish what comes of them.
+
+        While the broker is away they wait in the queue, so that no output is made that cannot be sent.
+        """
         while True:
             await self.filled.wait()
+            await connected.wait()
             was_full = self.full
             for _ in range(min(TURN, len(self.queue))):
                 message = self.queue.popleft()
@@ -68,10 +71,7 @@ class Lane:
             if not self.queue:
                 self.filled.clear()
                 self.idle.set()
-            if connection.outstanding >= OUTSTANDING_MAX:
-                await connection.settled(below=OUTSTANDING_MAX // 2)
-            else:
-                await asyncio.sleep(0)
+            await asyncio.sleep(0)
 
     def publish(self, connection: Connection, message: Message, output: Output) -> None:
         """Publish an output, with the time it took since its message arrived."""
@@ -104,6 +104,7 @@ class Service:
         self.counts: Counter[str] = Counter()
         self.ready = asyncio.Event()
         self.stopping = asyncio.Event()
+        self.connected = asyncio.Event()
         self.lanes: list[Lane] = []
         self.connection: Connection | None = None
 
@@ -124,7 +125,7 @@ class Service:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(connection.run(), name="mqtt")]
                 tasks += [
-                    group.create_task(lane.run(connection), name=f"pipeline {lane.pipeline.name}")
+                    group.create_task(lane.run(connection, self.connected), name=f"pipeline {lane.pipeline.name}")
                     for lane in self.lanes
                 ]
                 tasks.append(group.create_task(self._report(), name="report"))
@@ -155,7 +156,10 @@ class Service:
         return True
 
     def _on_state(self, state: str) -> None:
-        if state == "connected" and self.connection is not None:
+        if state == "lost":
+            self.connected.clear()
+        elif state == "connected" and self.connection is not None:
+            self.connected.set()
             self.connection.publish(STATE_TOPIC, b"online", 1, retain=True)
 
     async def _announce(self, connection: Connection) -> None:
@@ -195,7 +199,7 @@ class Service:
         """Take no more, answer what was taken, and say goodbye; within a deadline."""
         log.info("stopping: draining")
         try:
-            async with asyncio.timeout(DRAIN_S):
+            async with asyncio.timeout(DRAIN_S if self.connected.is_set() else 0):
                 await connection.unsubscribe()
                 connection.resume()
                 for lane in self.lanes:
@@ -204,7 +208,7 @@ class Service:
                 await connection.settled()
         except TimeoutError:
             waiting = sum(len(lane.queue) for lane in self.lanes)
-            log.warning("stopping: %d messages were not processed within %.0f s", waiting, DRAIN_S)
+            log.warning("stopping: without the broker's goodbye, %d messages not processed", waiting)
 
 
 @contextmanager

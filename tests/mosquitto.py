@@ -1,4 +1,4 @@
-"""A real mosquitto for tests: its own configuration, a free port on the loopback, killed and started again at will."""
+"""A real mosquitto for tests: its own configuration, a free loopback port, killed and started again at will."""
 
 from __future__ import annotations
 
@@ -29,26 +29,22 @@ def program(name: str) -> str:
 class Mosquitto:
     """One broker process.
 
-    `lines` are added to its configuration; those before the first ``listener`` of ours are global. Persistence is off
-    unless `persistent`.
+    `lines` are added to its configuration, after its listener.
     """
 
-    def __init__(
-        self, directory: Path, lines: tuple[str, ...] = (), *, anonymous: bool = True, persistent: bool = False
-    ) -> None:
+    def __init__(self, directory: Path, lines: tuple[str, ...] = (), *, anonymous: bool = True) -> None:
         self.port = free_port()
         self.directory = directory
         self._config = directory / "mosquitto.conf"
         self._log = directory / "mosquitto.log"
         self._process: subprocess.Popen[bytes] | None = None
-        store = ("persistence true", f"persistence_location {directory}/", "autosave_interval 1")
         self._config.write_text(
             "\n".join(
                 (
                     f"listener {self.port} 127.0.0.1",
                     f"allow_anonymous {str(anonymous).lower()}",
                     "user root",
-                    *(store if persistent else ("persistence false",)),
+                    "persistence false",
                     *lines,
                     "",
                 )
@@ -80,7 +76,7 @@ class Mosquitto:
                 time.sleep(0.02)
 
     def stop(self) -> None:
-        """SIGTERM: it saves its state, if persistent."""
+        """SIGTERM: it closes its connections."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:

@@ -149,6 +149,11 @@ def inverse_p(shown, value, both):
     return 1.0 / p
 
 
+def keep_newest(lists, room):
+    for numbers in lists:
+        del numbers[:-room]
+
+
 class ReferenceDetector:
     """Everything a stream has shown in lists; ranks by counting."""
 
@@ -167,7 +172,8 @@ class ReferenceDetector:
             self.room = min(2 * self.room, history)
         loudness = []
         for f in self.fields:
-            shown = self.shown[f] = [kind[-self.room :] for kind in self.shown[f]]
+            shown = self.shown[f]
+            keep_newest(shown, self.room)
             if math.isnan(values[f]):
                 loudness.append(5.0)
                 continue
@@ -184,14 +190,12 @@ class ReferenceDetector:
                 spread(self.scaled[f][-120:]),
             ]
             loudness.append(
-                sum(
-                    1.0 if view is None else inverse_p(shown[k], view, both=k != 2)
-                    for k, view in enumerate(views)
-                )
+                sum(1.0 if view is None else inverse_p(shown[k], view, both=k != 2) for k, view in enumerate(views))
             )
             for k, view in enumerate(views):
                 if view is not None:
                     shown[k].append(view)
+            keep_newest(shown, self.room)
         rare = math.log10(sum(loudness) / (5 * len(loudness))) - 0.75 * math.log10(min(age, self.room) + 2)
         score = 1.0 / (1.0 + 10.0 ** (-2.0 * (rare + 0.1)))
         quiet = self.alert is not None and age - self.alert <= min(max(0.04 * age, 20), 300)

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from references import ReferenceCalibrator
+
 from streamrnn.learn.calibrator import Calibrator
 from streamrnn.learn.scaler import Scaler
 
@@ -38,7 +38,9 @@ def test_forecasts_and_widths_are_those_of_the_definition(horizons, interval, se
         assert_same(calibrator.log_scale, log_scale, horizons)
         np.testing.assert_allclose(calibrator.error, [error.get(f, np.nan) for f in range(FIELDS)], rtol=1e-10)
 
-        y = np.concatenate([rng.normal(0.0, 1.0, FIELDS * len(horizons)), rng.uniform(-3, 1, FIELDS * len(horizons))])
+        y = np.concatenate(
+            [rng.normal(0.0, 1.0, FIELDS * len(horizons)), rng.uniform(-3, 1, FIELDS * len(horizons))]
+        )
         if rng.random() < 0.05:
             y[rng.integers(y.size)] = rng.choice([np.nan, np.inf, -np.inf])
         y = y.astype(np.float32)

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from references import tape
+
 from streamrnn.kernels import heads, params, sequence
 from streamrnn.learn.network import Network
 

@@ -90,9 +90,7 @@ def test_every_module_has_a_place() -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_go_down_only(module: str) -> None:
     upwards = {
-        name
-        for name in ours(module)
-        if RANKS[part(name)] >= RANKS[part(module)] and part(name) != part(module)
+        name for name in ours(module) if RANKS[part(name)] >= RANKS[part(module)] and part(name) != part(module)
     }
     assert set() == upwards
 

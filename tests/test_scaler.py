@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from references import ReferenceClock, ReferenceField, squash, unsquash
+
 from streamrnn.kernels import scaling
 from streamrnn.learn.scaler import Scaler
 
@@ -57,7 +57,9 @@ def test_a_value_comes_back_from_its_scaled_value_and_base(kind):
     scaler = Scaler(3)
     for x in series(kind, np.random.default_rng(3)):
         scaler.observe_one(x, 0.0)
-        back = [mean + deviation * unsquash(s) for (mean, deviation), s in zip(scaler.base, scaler.scaled, strict=True)]
+        back = [
+            mean + deviation * unsquash(s) for (mean, deviation), s in zip(scaler.base, scaler.scaled, strict=True)
+        ]
 
         held = np.abs(scaler.scaled) > 13.8  # a z held at a million does not come back
         np.testing.assert_allclose(np.array(back)[~held], x[~held], rtol=1e-6, atol=1e-6 * np.abs(x).max())
@@ -82,7 +84,9 @@ def test_the_input_of_a_regular_event_has_no_gap_and_of_a_pause_a_long_one():
     assert gaps[5] < 0.0
 
 
-@pytest.mark.parametrize("times", [[5.0, 5.0, 5.0, 6.0, 7.0], [9.0, 3.0, 1.0, 4.0], [0.0, 1e300, 2e300], [-1e6, 0.0, 5.0]])
+@pytest.mark.parametrize(
+    "times", [[5.0, 5.0, 5.0, 6.0, 7.0], [9.0, 3.0, 1.0, 4.0], [0.0, 1e300, 2e300], [-1e6, 0.0, 5.0]]
+)
 def test_inputs_of_strange_clocks_are_finite_and_those_of_the_definition(times):
     scaler, clock = Scaler(1), ReferenceClock()
     for time in times:

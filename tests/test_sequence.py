@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-
 import references
 from references import tape
+
 from streamrnn.errors import UsageError
 from streamrnn.kernels import optim, params, sequence
 from streamrnn.learn.network import Network
@@ -122,9 +122,7 @@ def test_the_gradient_by_the_first_state_is_left_in_d_state(cell, layers):
 
     _, states, gates = loss(start)
     _, _, _, _, d_state = tape(network, STEPS)
-    sequence.bptt(
-        network.shape, network.theta, np.zeros_like(network.theta), xs, states, gates, d_ys, d_state
-    )
+    sequence.bptt(network.shape, network.theta, np.zeros_like(network.theta), xs, states, gates, d_ys, d_state)
 
     for place in np.ndindex(*start.shape):
         nudge = np.zeros_like(start)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from references import tape
+
 from streamrnn.kernels import params, sequence
 from streamrnn.learn.network import Network
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ import msgspec
 from streamrnn.edges.endpoint import Endpoint, Settings, Will, endpoint
 from streamrnn.edges.link import Link, Refused, Unreachable
 from streamrnn.edges.outbox import Outbox
+from streamrnn.edges.patience import Patience
 from streamrnn.errors import BrokerError
 from streamrnn.events import Message
 
@@ -31,9 +31,6 @@ Receive = Callable[[Message], bool]
 """Called on the loop in arrival order. True: taken, acknowledged at once. False: not now, see `resume`."""
 
 HELD_MAX = 64  # more than brokers let be in flight (mosquitto 20, EMQX 32)
-BACKOFF_S = (0.1, 30.0)
-STABLE_S = 10.0  # a connection that lasted as long starts the backoff anew
-LOG_EVERY_S = 10.0
 
 
 class Connection:
@@ -177,11 +174,13 @@ class Connection:
         call `stop_receiving` instead.
         """
         topics, self.topics = self.topics, ()
-        if self._link is not None and topics and not await self._link.unsubscribed(topics):
+        if self._link is None or not self._granted.is_set() or not topics:
+            return
+        if not await self._link.unsubscribed(topics):
             log.warning("the broker did not answer to unsubscribing")
 
     async def _keep_up(self, where: Endpoint) -> None:
-        patience = _Patience(where, self.settings.client_id)
+        patience = Patience(where, self.settings.client_id)
         self._link = link = Link(
             self.settings,
             where,
@@ -218,6 +217,7 @@ class Connection:
                 finally:
                     self._forget()
                 patience.lost(why, time.monotonic() - began)
+                self.counts["lost"] += 1
                 self._tell("lost")
             self._raise_fault()
             await asyncio.sleep(patience.delay_s())
@@ -254,7 +254,6 @@ class Connection:
         self._tell("subscribed")
 
     def _forget(self) -> None:
-        self.counts["lost"] += 1
         self._outbox.lost()
         self._granted.clear()
         self._held.clear()  # Un-acknowledged: the broker sends them again if it keeps our session.
@@ -330,47 +329,6 @@ class Connection:
     def _raise_fault(self) -> None:
         if self._fault is not None:
             raise self._fault
-
-
-class _Patience:
-    """How long to wait for a broker, and how often to say so."""
-
-    def __init__(self, where: Endpoint, client_id: str) -> None:
-        self._name = where.name
-        self._client_id = client_id
-        self._attempts = 0
-        self._short = 0  # connections in a row that did not last
-        self._said = -LOG_EVERY_S
-
-    def delay_s(self) -> float:
-        """Return seconds to the next attempt, longer each time; never the same for two clients."""
-        least, most = BACKOFF_S
-        delay = min(most, least * 2.0 ** min(self._attempts, 16))
-        self._attempts += 1
-        return delay * random.uniform(0.5, 1.0)
-
-    def failed(self, why: str) -> None:
-        self._say(logging.WARNING, f"waiting for the broker at {self._name}: {why}")
-
-    def refused(self, why: str) -> None:
-        self._say(logging.ERROR, f"{self._name} refused the connection: {why}")
-
-    def lost(self, why: str, lasted_s: float) -> None:
-        log.warning("lost the connection to %s: %s", self._name, why)
-        self._said = -LOG_EVERY_S
-        if lasted_s >= STABLE_S:
-            self._attempts = self._short = 0
-            return
-        self._short += 1
-        if self._short % 3 == 0:
-            log.warning("%d connections in a row did not last: is another client using client_id %r?",
-                        self._short, self._client_id)  # fmt: skip
-
-    def _say(self, level: int, line: str) -> None:
-        now = time.monotonic()
-        if now - self._said >= LOG_EVERY_S:
-            self._said = now
-            log.log(level, "%s", line)
 
 
 async def reachable(settings: Settings, timeout: float = 5.0) -> None:  # noqa: ASYNC109

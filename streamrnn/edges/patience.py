@@ -1,0 +1,59 @@
+"""How long to wait for a broker that is away, and how often to say so."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+
+from streamrnn.edges.endpoint import Endpoint
+
+log = logging.getLogger(__name__)
+
+BACKOFF_S = (0.1, 30.0)
+STABLE_S = 10.0  # a connection that lasted as long starts the backoff anew
+LOG_EVERY_S = 10.0
+
+
+class Patience:
+    """Paces the attempts to reach one broker, and the lines about them."""
+
+    def __init__(self, where: Endpoint, client_id: str) -> None:
+        self._name = where.name
+        self._client_id = client_id
+        self._attempts = 0
+        self._short = 0  # connections in a row that did not last
+        self._said = -LOG_EVERY_S
+
+    def delay_s(self) -> float:
+        """Return seconds to the next attempt, longer each time; never the same for two clients."""
+        least, most = BACKOFF_S
+        delay = min(most, least * 2.0 ** min(self._attempts, 16))
+        self._attempts += 1
+        return delay * random.uniform(0.5, 1.0)
+
+    def failed(self, why: str) -> None:
+        """Say that no connection came about, at most every `LOG_EVERY_S` seconds."""
+        self._say(logging.WARNING, f"waiting for the broker at {self._name}: {why}")
+
+    def refused(self, why: str) -> None:
+        """Say that the broker said no, as often."""
+        self._say(logging.ERROR, f"{self._name} refused the connection: {why}")
+
+    def lost(self, why: str, lasted_s: float) -> None:
+        """Say that a connection is gone; start anew if it had lasted."""
+        log.warning("lost the connection to %s: %s", self._name, why)
+        self._said = -LOG_EVERY_S
+        if lasted_s >= STABLE_S:
+            self._attempts = self._short = 0
+            return
+        self._short += 1
+        if self._short % 3 == 0:
+            log.warning("%d connections in a row did not last: is another client using client_id %r?",
+                        self._short, self._client_id)  # fmt: skip
+
+    def _say(self, level: int, line: str) -> None:
+        now = time.monotonic()
+        if now - self._said >= LOG_EVERY_S:
+            self._said = now
+            log.log(level, "%s", line)
