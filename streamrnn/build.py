@@ -87,8 +87,11 @@ def merge(configs: Sequence[Config]) -> Config:
 def mqtt_settings(config: Config) -> Settings:
     """Return how the daemon connects: a session the broker keeps, and a will that says we are gone."""
     mqtt, tls = config.mqtt, config.mqtt.tls
+    scheme, rest = mqtt.url.split(":", 1)
+    if tls is not None:  # who names certificates wants them used
+        scheme = {"mqtt": "mqtts", "ws": "wss"}.get(scheme, scheme)
     return Settings(
-        url=mqtt.url,
+        url=f"{scheme}:{rest}",
         client_id=mqtt.client_id,
         username=mqtt.username,
         password_file=mqtt.password_file,

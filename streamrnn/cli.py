@@ -153,7 +153,7 @@ def check(path: ConfigPath) -> None:
     for name, spec in loaded.pipelines.items():
         out.print(budget_table(name, spec, measure_speed(spec)))
     if loaded.state is not None:
-        err.print("state: this version keeps nothing across restarts; the key is accepted for later ones")
+        err.print("state: this version keeps nothing across restarts; the key has no effect yet")
 
 
 @app.command()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import time
@@ -109,12 +110,12 @@ class Board:
 
 def brief(number: float | None) -> str:
     """Return a number in a few characters, thousands as k, M, G."""
-    if number is None or number != number:
+    if number is None or math.isnan(number):
         return "-"
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(number) >= limit:
-            return f"{number / (1e3 if unit == 'k' else limit):.1f}{unit}"
-    return f"{number:.2f}"
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= 10 * limit:
+            return f"{number / limit:.1f}{unit}"
+    return f"{round(number, 3) + 0.0:.5g}"  # + 0.0: no minus before a zero
 
 
 async def run_demo(seconds: float | None, out: Console, err: Console) -> None:
@@ -173,7 +174,8 @@ async def show_lines(board: Board, stop: asyncio.Event, end: float, out: Console
 async def pause(stop: asyncio.Event, seconds: float) -> None:
     """Sleep, or wake up when it is time to stop."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await stop.wait()
 
 
 async def first_of(

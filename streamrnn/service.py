@@ -110,6 +110,8 @@ class Service:
 
     async def run(self) -> None:
         """Run until stopped: by a signal (see `signals`) or by `stop`."""
+        if self.config.state is not None:
+            log.warning("state: this version keeps nothing across restarts; the key has no effect yet")
         for name, spec in self.config.pipelines.items():
             log.info("%s: compiling kernels, or loading them from the cache", name)
             await asyncio.to_thread(warm, spec)
@@ -146,6 +148,8 @@ class Service:
 
     def take(self, message: Message) -> bool:
         """Put a message in the queue of every pipeline it is for; False when one of them is full."""
+        if message.topic == STATE_TOPIC:
+            return True  # our own word, seen by a pipeline that listens to everything
         lanes = [lane for lane in self.lanes if lane.pipeline.keys.key(message.topic) is not None]
         if any(lane.full for lane in lanes):
             if message.qos == 0:
@@ -200,8 +204,7 @@ class Service:
         log.info("stopping: draining")
         try:
             async with asyncio.timeout(DRAIN_S if self.connected.is_set() else 0):
-                await connection.unsubscribe()
-                connection.resume()
+                connection.stop_receiving()
                 for lane in self.lanes:
                     await lane.idle.wait()
                 connection.publish(STATE_TOPIC, b"offline", 1, retain=True)

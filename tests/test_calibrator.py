@@ -1,4 +1,4 @@
-"""Forecasts waiting for their events, and intervals, against a dictionary of forecasts by the event they are for."""
+"""Waiting forecasts and intervals against a dictionary of forecasts by the event they are for."""
 
 import numpy as np
 import pytest

@@ -91,11 +91,12 @@ def test_every_mistake_is_told_at_once_with_its_line(command: Command, words: li
     more = [write("rows.csv", "x\n1\n")] if words == ["replay"] else []
     ended = command(*words, path, *more)
     assert_refused(ended, 78)
+    assert "lern" in ended.stderr.splitlines()[-1]
     assert [line.split(": ")[:2] for line in ended.stderr.splitlines()] == [
         ["bad.yaml:2", "mqtt.url"],
         ["bad.yaml:3", "seed"],
         ["bad.yaml:8", "pipelines.pump.model.hidden"],
-        ["bad.yaml:9", "pipelines.pump.lern"],
+        ["bad.yaml:9", "pipelines.pump"],
     ]
 
 
@@ -262,7 +263,6 @@ def test_sense_without_a_broker_says_so(command: Command) -> None:
         ["--url", "broker"],
         ["--topic", "sense/+/telemetry"],
         ["--topic", "sense/#"],
-        ["--topic", ""],
     ],
 )
 def test_sense_refuses_words_that_cannot_work_before_it_connects(command: Command, words: list[str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ PACKAGE = Path(streamrnn.__file__).parent
 
 # A module may import what has a lower rank, and what shares its folder.
 RANKS = {
-    "": 0,  # the package itself: its version
+    "": 0,  # the package itself, see below
     "errors": 0,
     "kernels": 0,
     "events": 1,
@@ -74,6 +76,13 @@ def ours(module: str) -> set[str]:
     return {name.removeprefix("streamrnn").lstrip(".") for name in imported(module) if part(name) == "streamrnn"}
 
 
+def names_of_the_package(module: str) -> set[str]:
+    """What a module takes from the package itself, other modules not counted."""
+    froms = [node for node in ast.walk(tree(module)) if isinstance(node, ast.ImportFrom)]
+    names = {alias.name for node in froms if node.module == "streamrnn" for alias in node.names}
+    return names - set(MODULES)
+
+
 def others(module: str) -> set[str]:
     """The packages of others that a module imports."""
     return {part(name) for name in imported(module)} - {"streamrnn"}
@@ -87,12 +96,23 @@ def test_every_module_has_a_place() -> None:
     assert {part(module) for module in MODULES} == set(RANKS)
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {""}))
 def test_imports_go_down_only(module: str) -> None:
     upwards = {
         name for name in ours(module) if RANKS[part(name)] >= RANKS[part(module)] and part(name) != part(module)
     }
     assert set() == upwards
+
+
+def test_the_package_itself_imports_nothing_until_it_is_asked() -> None:
+    program = "import streamrnn, sys; print(sorted(name for name in sys.modules if name.startswith('streamrnn')))"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout == "['streamrnn']\n"
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {""}))
+def test_modules_do_not_import_each_other_by_way_of_the_package(module: str) -> None:
+    assert names_of_the_package(module) <= {"__version__"}
 
 
 def test_the_table_has_the_order_of_the_design() -> None:

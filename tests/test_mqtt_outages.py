@@ -139,26 +139,6 @@ def test_cancelled_while_connecting_leaves_no_connection(mosquitto: Mosquitto) -
     run(scenario)
 
 
-def test_unsubscribe_ends_the_messages_but_not_the_connection(mosquitto: Mosquitto) -> None:
-    async def scenario() -> None:
-        inbox, control = Inbox(), Inbox()
-        async with (
-            Connection(settings(mosquitto), [("plant/#", 1), ("other", 1)], inbox) as reader,
-            Connection(settings(mosquitto, "control"), [("plant/#", 1)], control) as other,
-        ):
-            await reader.subscribed()
-            await other.subscribed()
-            await reader.unsubscribe()
-            for payload in numbered(5):
-                reader.publish("plant/a", payload, 1)
-            await reader.settled()
-            await control.has(5)
-        assert inbox.taken == []
-        assert reader.counts["connects"] == 1
-
-    run(scenario)
-
-
 def test_settled_waits_until_few_enough_are_outstanding(mosquitto: Mosquitto) -> None:
     async def scenario() -> None:
         async with writer(mosquitto) as pen:

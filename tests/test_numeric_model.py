@@ -1,6 +1,7 @@
 """Numeric events in, forecasts and scores out: predict first, then learn."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ def as_seen(output, *but):
 def test_the_error_of_an_event_is_its_distance_from_the_forecast_published_before_it():
     outputs = Driver().show_all(rows_of(200, missing=0.1))
 
-    for before, after in zip(outputs, outputs[1:], strict=False):
+    for before, after in pairwise(outputs):
         for field in ("a", "b"):
             if after.value[field] is None or before.forecast[field] is None:
                 assert after.error[field] is None

@@ -1,6 +1,7 @@
 """Symbols in, surprise and what comes next out."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_bits_are_those_of_the_probability_published_before():
     outputs = Driver().show_all(text(600))
 
     told = 0
-    for before, after in zip(outputs, outputs[1:], strict=False):
+    for before, after in pairwise(outputs):
         if after.symbol in dict(before.next):
             told += 1
             assert after.bits == pytest.approx(-math.log2(dict(before.next)[after.symbol]), rel=1e-6)

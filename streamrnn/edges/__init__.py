@@ -1,0 +1,1 @@
+"""Where pipelines meet the world: MQTT, files, the demo's broker."""

@@ -141,15 +141,6 @@ class Link(aiomqtt.Client):
             raise Unreachable("connection closed") from exc
         return [code.value if isinstance(code, ReasonCode) else code for code in codes]
 
-    async def unsubscribed(self, topics: Sequence[tuple[str, int]]) -> bool:
-        """Unsubscribe; False when no answer came in time."""
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                await self.unsubscribe([topic for topic, _ in topics], timeout=math.inf)
-        except (aiomqtt.MqttError, TimeoutError):
-            return False
-        return True
-
     def acknowledge(self, message: Message) -> None:
         """Tell the broker that a message is ours now; nothing at QoS 0."""
         if message.qos:

@@ -167,18 +167,6 @@ class Connection:
         self._held.clear()
         self._pace()
 
-    async def unsubscribe(self) -> None:
-        """End the subscriptions, also for later connects; what comes before the answer is still offered.
-
-        With a persistent session the broker then queues nothing while we are away: to stop for a restart,
-        call `stop_receiving` instead.
-        """
-        topics, self.topics = self.topics, ()
-        if self._link is None or not self._granted.is_set() or not topics:
-            return
-        if not await self._link.unsubscribed(topics):
-            log.warning("the broker did not answer to unsubscribing")
-
     async def _keep_up(self, where: Endpoint) -> None:
         patience = Patience(where, self.settings.client_id)
         self._link = link = Link(

@@ -12,6 +12,7 @@ from typing import Final
 
 from streamrnn.kernels.heads import LOG_SCALE_MAX
 from streamrnn.kernels.jit import jit
+from streamrnn.kernels.products import copy
 from streamrnn.kernels.scaling import unsquash
 from streamrnn.kernels.types import Floats, Ints
 
@@ -108,6 +109,6 @@ def issue(
                 forecast[LOWER] = mean + deviation * unsquash(location - width)
                 forecast[UPPER] = mean + deviation * unsquash(location + width)
             if learn:
-                waiting[f, ring + count % h] = forecast
+                copy(forecast, waiting[f, ring + count % h])
             ring += h
     return finite

@@ -71,6 +71,13 @@ def add(x: Floats, out: Floats) -> None:
 
 
 @jit
+def copy(x: Floats, out: Floats) -> None:
+    """Write x to out, both (N,). Numba's `out[:] = x` compiles seconds' worth of error messages."""
+    for i in range(out.size):
+        out[i] = x[i]
+
+
+@jit
 def tanh(x: Floats) -> None:
     """Hyperbolic tangent of every element, in place.
 

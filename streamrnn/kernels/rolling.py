@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamrnn.kernels.jit import jit
+from streamrnn.kernels.products import copy
 from streamrnn.kernels.types import Batch, Floats, Ints
 
 
@@ -34,9 +35,10 @@ def push(
     """
     capacity = xs.shape[0]
     row = count % capacity
-    xs[row] = x
-    seen[row] = values
-    states[row] = state
+    copy(x, xs[row])
+    copy(values, seen[row])
+    for layer in range(state.shape[0]):
+        copy(state[layer], states[row, layer])
     links[row, 0] = previous
     links[row, 1] = -1
     if previous > count - capacity and previous >= 0:
@@ -93,11 +95,12 @@ def gather(
             chain[known] = row % capacity
             row = links[row % capacity, 1]
             known += 1
-        starts[r] = states[chain[0]]
+        for layer in range(states.shape[1]):
+            copy(states[chain[0], layer], starts[r, layer])
         lengths[r] = n
         steps += n
         for t in range(n):
-            batch_xs[r, t] = xs[chain[t]]
+            copy(xs[chain[t]], batch_xs[r, t])
             for k in range(horizon_count):
                 ahead = t + horizons[k]
                 if ahead >= known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from streamrnn.kernels import cells, heads
 from streamrnn.kernels.jit import jit
 from streamrnn.kernels.params import CELL, HIDDEN, LAYERS, ONE_HOT, layer_views
-from streamrnn.kernels.products import add
+from streamrnn.kernels.products import add, copy
 from streamrnn.kernels.types import Batch, Floats, Ints, Tape
 
 
@@ -90,7 +90,8 @@ def gradient(shape: Ints, theta: Floats, grad: Floats, batch: Batch, tape: Tape)
     total = 0.0
     for r in range(xs.shape[0]):
         n = lengths[r]
-        states[0] = starts[r]
+        for layer in range(shape[LAYERS]):
+            copy(starts[r, layer], states[0, layer])
         unroll(shape, theta, xs[r, :n], states, gates, ys)
         for t in range(n):
             total += heads.loss(shape, ys[t], targets[r, t], weights[r, t], d_ys[t])
