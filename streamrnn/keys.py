@@ -116,10 +116,6 @@ class KeyTemplate:
             self._known[topic] = key
         return key
 
-    def key_for(self, name: str) -> str:
-        """The key of recorded rows which have no topic: the template if it is a constant, else `name`."""
-        return self._pieces[0] if len(self._pieces) == 1 else name
-
     def topic_for(self, name: str) -> str:
         """A topic for recorded rows which have none: the first filter with `name` in place of its wildcards.
 

@@ -7,8 +7,6 @@ from collections import deque
 
 from streamrnn.events import NumericOutput, Output, SymbolOutput
 
-Row = tuple[str, str]
-
 
 class FieldMeasures:
     """Of one field of a numeric pipeline, over all its keys.
@@ -23,7 +21,6 @@ class FieldMeasures:
         self.absolute = [0.0] * count
         self.squared = [0.0] * count
         self.naive = [0.0] * count
-        self.naive_squared = [0.0] * count
         self.inside = [0] * count
         self.width = [0.0] * count
 
@@ -35,7 +32,6 @@ class FieldMeasures:
         self.absolute[k] += abs(error)
         self.squared[k] += error * error
         self.naive[k] += abs(value - then)
-        self.naive_squared[k] += (value - then) ** 2
         self.inside[k] += lower <= value <= upper
         self.width[k] += upper - lower
 

@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from streamrnn.build import STATE_TOPIC, build_pipelines, mqtt_settings
-from streamrnn.codecs import encode
 from streamrnn.config import Config
 from streamrnn.edges.mqtt import Connection
 from streamrnn.events import Message, Output
@@ -79,7 +78,7 @@ class Lane:
             return
         latency_us = (time.monotonic_ns() - message.clock_ns) / 1000.0
         topic = self.target.topic.replace("{pipeline}", output.pipeline).replace("{key}", output.key)
-        payload = encode(msgspec.structs.replace(output, latency_us=latency_us))
+        payload = self.pipeline.codec.encode(msgspec.structs.replace(output, latency_us=latency_us))
         connection.publish(topic, payload, self.target.qos, self.target.retain)
 
 

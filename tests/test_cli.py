@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import re
 import signal
@@ -244,6 +245,17 @@ def test_help_of_a_command_has_an_example(command: Command, name: str) -> None:
     status, stdout, stderr = command(name, "--help")
     assert (status, stderr) == (0, "")
     assert f"streamrnn {name}" in stdout.partition("Usage:")[2].partition("\n")[2]
+
+
+@pytest.mark.parametrize("words", [["schema"], ["version"], ["--help"], ["check", str(FOLDER / "numbers.yaml")]])
+def test_reader_that_has_seen_enough_is_no_traceback(words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as stdout:
+        command = [sys.executable, "-m", "streamrnn", *words]
+        run = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, timeout=60)
+    assert run.stderr == b""
+    assert run.returncode == 1
 
 
 # sense

@@ -124,6 +124,23 @@ def test_there_is_silence_after_an_alert():
     assert max(score for score, _ in scored[901:920]) == 0.49
 
 
+@pytest.mark.parametrize(
+    ("alert", "last_silent"),
+    [(100, 20), (470, 20), (960, 40), (4800, 200), (7200, 300), (1_000_000, 300)],
+)
+def test_silence_lasts_longer_the_older_a_stream_is_but_not_for_ever(alert, last_silent):
+    """Up to 4 % of the events so far, between 20 and 300."""
+    detector = Detector(1)
+    for age, event in enumerate(events("calm", 100, 1, np.random.default_rng(0))):
+        detector.score_one(*event, age, 100)
+    detector.alert[0] = alert
+    spike = [np.full(shape, 1e9) for shape in (1, 1, (1, 2))] + [np.zeros((1, 2))]
+
+    anomalies = [detector.score_one(*spike, alert + gap, 100, learn=False)[1] for gap in range(1, 350)]
+
+    assert [False] * last_silent + [True] * (349 - last_silent) == anomalies
+
+
 def test_the_first_twenty_events_are_never_anomalies():
     series = np.r_[np.zeros(10), 1e30, np.zeros(9)]
 

@@ -291,6 +291,19 @@ def test_targets_that_are_not_finite_do_not_reach_the_weights(cell, value):
     assert run.learner.dropped > 0
 
 
+def test_only_the_third_update_in_a_row_that_is_not_finite_takes_the_weights_back():
+    run = Run(every=1, hidden=2, windows=1, length=2).noise(20)
+    for targets, rollbacks in (([np.inf] * 2, 0), ([0.0], 0), ([np.inf] * 2, 0), ([0.0], 0), ([np.inf] * 3, 1)):
+        for target in targets:
+            run.event([0.1, 0.1], target)
+        run.learner.before_step()
+
+        assert rollbacks == run.learner.rollbacks
+    assert run.learner.dropped == 7
+    run.close()
+    np.testing.assert_array_equal(run.network.theta, run.learner.good)
+
+
 class Noted(Learner):
     """What came of each update."""
 

@@ -359,6 +359,14 @@ def test_a_spike_is_an_anomaly_and_its_field_the_loudest():
     assert sum(output.anomaly for output in outputs) <= 6
 
 
+def test_a_field_that_is_missing_is_never_the_loudest():
+    driver = Driver()
+    outputs = driver.show_all(rows_of(100, missing=0.4))
+
+    for output in outputs:
+        assert output.loudest is None or output.value[output.loudest] is not None
+
+
 def test_histories_of_many_keys_stay_within_the_memory():
     memory = 40 * 64 * 2 * 8 * 5 * 2
     driver = Driver(memory=memory, learn=False)

@@ -24,7 +24,7 @@ import pytest
 from streamrnn import cli, config
 from streamrnn.build import build_pipeline
 from streamrnn.events import Message, NumericOutput, Output
-from streamrnn.measures import Measures
+from streamrnn.measures import FieldMeasures, Measures
 
 SMALL = "model: {hidden: 6}, learn: {every: 2, windows: 2, length: 8, history: 64}"
 NUMERIC = f"""
@@ -508,6 +508,13 @@ def test_measures_of_symbols_are_those_of_the_definition() -> None:
     assert 0 < top1 < top5 < len(outputs)
     assert measures.bits == pytest.approx(sum(each.bits for each in outputs), rel=1e-12)
     assert measures.events == len(outputs)
+
+
+@pytest.mark.parametrize(("lower", "upper"), [(5.0, 6.0), (4.0, 5.0), (5.0, 5.0)])
+def test_value_on_a_bound_is_inside(lower: float, upper: float) -> None:
+    of = FieldMeasures((1,))
+    of.judge(0, 5.0, (5.0, 5.0, lower, upper))
+    assert (of.coverage(0), of.mean_width(0)) == (1.0, upper - lower)
 
 
 def test_measures_of_nothing_are_not_a_number() -> None:

@@ -157,6 +157,13 @@ def test_bits_are_those_of_a_distribution_over_all_symbols():
     assert 1.0 == pytest.approx(seen + unseen * 2.0 ** -model._bits(stream.next, "?"), rel=1e-6)
 
 
+def test_the_escape_becomes_likely_when_every_symbol_is_new():
+    driver = Driver()
+    driver.show_all(many(200))
+
+    assert driver.streams["k"].next[0] > 0.5
+
+
 def test_the_escape_becomes_unlikely_when_nothing_new_comes():
     driver = Driver()
     driver.show_all("ab" * 300)

@@ -86,7 +86,6 @@ class NumericModel:
         """Return a network that starts as damped persistence, mu = s / sqrt(h): useful from the first event."""
         inputs, outputs = Scaler.input_count(fields), fields * len(horizons)
         network = Network(cell, inputs, hidden, outputs, layers, "laplace", seed=seed)
-        network.parameters["weight_ih_l0"][:] *= 0.5 * math.sqrt(4.0)
         skip = network.parameters["skip.weight"]
         for f in range(fields):
             for k, horizon in enumerate(horizons):
