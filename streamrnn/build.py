@@ -22,11 +22,11 @@ from streamrnn.learn.numeric import HISTORY, NumericModel
 from streamrnn.learn.scaler import Scaler
 from streamrnn.learn.symbols import ALPHABET, SymbolModel
 from streamrnn.learn.window import Window
-from streamrnn.pipeline import Pipeline
+from streamrnn.pipeline import KEY_MAX, Pipeline
 from streamrnn.specs import Pipeline as PipelineSpec
 
 STATE_TOPIC = "streamrnn/bridge/state"
-STREAM_OBJECTS = 2048  # bytes of Python's own objects in a stream, roughly
+STREAM_OBJECTS = 2048 + 4 * KEY_MAX  # bytes of Python's own objects in a stream, roughly, and of its key
 THETA_COPIES = 6  # network, shadow, gradient, two moments, last good weights
 
 
@@ -34,7 +34,7 @@ class Budget(msgspec.Struct, frozen=True):
     """The ceilings of a pipeline's memory, in bytes, and what was shortened to keep to them."""
 
     parameters: int  # numbers in theta
-    weights: int
+    weights: int  # theta, its copies, and the scratch of an update
     history: int  # steps in the replay window
     window: int
     streams: int  # fixed part, all keys
@@ -61,26 +61,26 @@ def build_pipelines(config: Config) -> dict[str, Pipeline[Any]]:
     return {name: build_pipeline(name, spec, config.seed) for name, spec in config.pipelines.items()}
 
 
-def merge(configs: Sequence[Config]) -> Config:
-    """Put the pipelines of several configurations together.
+def merge(named: Sequence[tuple[str, Config]]) -> Config:
+    """Put the pipelines of several configurations together, each with the name of its file.
 
     Raises
     ------
     ConfigError
         Two have a pipeline of the same name, or they disagree on `mqtt`, `state` or `seed`.
     """
-    first, problems = configs[0], []
+    (first_name, first), problems = named[0], []
     pipelines: dict[str, PipelineSpec] = {}
-    for config in configs:
+    for file, config in named:
         for part in ("mqtt", "state", "seed"):
             if getattr(config, part) != getattr(first, part):
-                problems.append(f"{part}: several configurations run as one, so {part} must be the same in all")
+                problems.append(f"{file}: {part}: expected the same as in {first_name}, since they run as one")
         for name, spec in config.pipelines.items():
             if name in pipelines:
-                problems.append(f"pipelines.{name}: expected another name, two configurations have this one")
+                problems.append(f"{file}: pipelines.{name}: expected another name, it is taken by an earlier file")
             pipelines[name] = spec
     if problems:
-        raise ConfigError(list(dict.fromkeys(problems)))
+        raise ConfigError(problems)
     return msgspec.structs.replace(first, pipelines=pipelines)
 
 
@@ -107,8 +107,7 @@ def budget(spec: PipelineSpec) -> Budget:
     network = _network(spec, 0)
     learning = spec.learn.enabled
     step_bytes, history = _window_size(spec, network)
-    copies = THETA_COPIES if learning else 1
-    weights = copies * network.theta.nbytes
+    weights = _weights_bytes(spec, network)
     window = step_bytes * history if learning else 0
     each = _stream_bytes(spec)
     if spec.input.symbols:
@@ -116,10 +115,9 @@ def budget(spec: PipelineSpec) -> Budget:
     fields = len(spec.input.fields)
     event_bytes = Detector.bytes_per_event(fields)
     room = _ranks_room(spec, network)
-    ranks_each = max(Detector.FIRST, min(HISTORY, room // (spec.limits.keys * event_bytes)))
-    ranks = max(
-        min(HISTORY * event_bytes * spec.limits.keys, room), Detector.FIRST * event_bytes * spec.limits.keys
-    )
+    ranks_each = NumericModel.history_for(room, spec.limits.keys, fields)
+    least = Detector.FIRST * event_bytes * spec.limits.keys
+    ranks = max(min(HISTORY * event_bytes * spec.limits.keys, room), least)
     return Budget(network.theta.size, weights, history, window, each * spec.limits.keys, ranks, ranks_each)
 
 
@@ -144,12 +142,7 @@ def _model(name: str, spec: PipelineSpec, seed: int) -> NumericModel | SymbolMod
     learner = None
     if learn.enabled:
         _, history = _window_size(spec, network)
-        fields, horizons = len(spec.input.fields), spec.forecast.horizons
-        window = (
-            SymbolModel.window_for(history, network, window_seed)
-            if spec.input.symbols
-            else NumericModel.window_for(history, network, fields, horizons, window_seed)
-        )
+        window = _window(spec, network, history, window_seed)
         learner = Learner(network, window, learn.every, learn.windows, learn.length, learn.rate, learn.decay)
     if spec.input.symbols:
         return SymbolModel(name, network, learner)
@@ -173,6 +166,22 @@ def _window_size(spec: PipelineSpec, network: Network) -> tuple[int, int]:
     return step_bytes, max(spec.learn.length, min(spec.learn.history, fitting))
 
 
+def _weights_bytes(spec: PipelineSpec, network: Network) -> int:
+    """Bytes of theta, and when learning of its copies and the scratch of an update."""
+    if not spec.learn.enabled:
+        return network.theta.nbytes
+    window = _window(spec, network, spec.learn.length, 0)
+    scratch = Learner(network, window, windows=spec.learn.windows, length=spec.learn.length).scratch_bytes
+    return THETA_COPIES * network.theta.nbytes + scratch
+
+
+def _window(spec: PipelineSpec, network: Network, history: int, seed: int) -> Window:
+    if spec.input.symbols:
+        return SymbolModel.window_for(history, network, seed)
+    fields, horizons = len(spec.input.fields), spec.forecast.horizons
+    return NumericModel.window_for(history, network, fields, horizons, seed)
+
+
 def _stream_bytes(spec: PipelineSpec) -> int:
     """Bytes that every key costs, beside the history of its detector."""
     if spec.input.symbols:
@@ -187,5 +196,5 @@ def _stream_bytes(spec: PipelineSpec) -> int:
 def _ranks_room(spec: PipelineSpec, network: Network) -> int:
     """Bytes left for the histories of the detectors."""
     step_bytes, history = _window_size(spec, network)
-    taken = THETA_COPIES * network.theta.nbytes + (step_bytes * history if spec.learn.enabled else 0)
+    taken = _weights_bytes(spec, network) + (step_bytes * history if spec.learn.enabled else 0)
     return max(spec.limits.memory_mb * 2**20 - taken - _stream_bytes(spec) * spec.limits.keys, 0)

@@ -41,10 +41,6 @@ def main() -> None:
     except StreamrnnError as error:
         typer.echo(error, err=True)
         raise SystemExit(error.exit_status) from None
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; Python would complain again when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
@@ -66,7 +62,7 @@ def run(
 
     Example: streamrnn run config/telemetry.yaml
     """
-    loaded = [config.load(path) for path in configs]
+    loaded = [(str(path), config.load(path)) for path in configs]
     log_to_stderr()
     from streamrnn.build import merge
     from streamrnn.service import Service, signals
@@ -107,7 +103,9 @@ def replay(
     output: Annotated[
         Path | None, typer.Option(metavar="OUT", help="Write every output to this .csv or .jsonl file.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the configuration's seed.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**32 - 1, help="Instead of the configuration's seed.")
+    ] = None,
     key: Annotated[
         str | None, typer.Option(metavar="K", help="Key of rows without a topic; default: the file's name.")
     ] = None,
@@ -126,6 +124,8 @@ def replay(
     name, spec = choose(loaded, pipeline)
     if inputs.count("-") > 1:
         raise UsageError("the standard input (-) can be read once only")
+    if output is not None and any(output.resolve() == Path(each).resolve() for each in inputs):
+        raise UsageError(f"--output: {output} is also an input")
     warm(spec)
     running = build_pipeline(name, spec, loaded.seed if seed is None else seed)
     replayed = replaying.Replay(running)
@@ -138,6 +138,8 @@ def replay(
         running.close()
     for table in measures_tables(replayed, name):
         out.print(table)
+    if replayed.rows and not replayed.measures.events:
+        raise StreamrnnError("none of the rows was an event for this pipeline")
 
 
 @app.command()
@@ -158,7 +160,10 @@ def check(path: ConfigPath) -> None:
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of the configuration, for editors and other programs."""
+    """Print the JSON Schema of the configuration, for editors and other programs.
+
+    Example: streamrnn schema > streamrnn.schema.json
+    """
     typer.echo(msgspec.json.format(msgspec.json.encode(config.schema()), indent=2).decode())
 
 
@@ -168,7 +173,9 @@ def sense(
     topic: Annotated[str | None, typer.Option(help="Default: sense/<host name>/telemetry.")] = None,
     rate: Annotated[float, typer.Option(min=0.01, max=100.0, help="Readings a second.")] = 10.0,
     username: Annotated[str | None, typer.Option(help="User name at the broker.")] = None,
-    password_file: Annotated[Path | None, typer.Option(help="File with the password.")] = None,
+    password_file: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="File with the password.")
+    ] = None,
 ) -> None:
     """Publish this computer's CPU, memory, disk and network rates over MQTT, until Ctrl-C.
 
@@ -182,7 +189,10 @@ def sense(
 
 @app.command()
 def version() -> None:
-    """Print the versions of streamrnn, Python and numba, and the CPU that kernels are compiled for."""
+    """Print the versions of streamrnn, Python and numba, and the CPU that kernels are compiled for.
+
+    Example: streamrnn version
+    """
     import platform
 
     import llvmlite.binding
@@ -224,8 +234,8 @@ def progress_bar() -> Progress:
 
 
 def row_estimate(path: str) -> int | None:
-    """Return the lines of a plain file, None where they cannot be counted beforehand."""
-    if path == "-" or path.endswith(".gz"):
+    """Return the lines of a plain file; None where nobody will see them, or reading would use them up."""
+    if not err.is_terminal or not Path(path).is_file() or path.endswith(".gz"):
         return None
     try:
         with open(path, "rb") as file:

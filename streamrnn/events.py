@@ -25,6 +25,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     retain: bool = False
     dup: bool = False
     mid: int = 0  # packet id, 0 at QoS 0
+    key: str | None = None  # of a recorded row without a topic; else the topic gives it
     arrival: float = 0.0  # epoch seconds, UTC
     clock_ns: int = 0  # monotonic clock at arrival, ns; 0 in replay
 
@@ -53,7 +54,7 @@ class NumericOutput(msgspec.Struct, frozen=True, gc=False):
     error: dict[str, float | None]  # this event minus its one-step forecast
     score: float  # 0..1, higher is stranger
     anomaly: bool
-    loudest: str | None  # the field that has most to do with the score
+    loudest: str  # the field that has most to do with the score
     updates: int
     warmup: bool
     latency_us: float | UnsetType = UNSET  # live only

@@ -116,16 +116,20 @@ class KeyTemplate:
             self._known[topic] = key
         return key
 
-    def topic_for(self, name: str) -> str:
-        """A topic for recorded rows which have none: the first filter with `name` in place of its wildcards.
+    def key_for(self, name: str) -> str:
+        """The key of recorded rows which have no topic: `name` in place of what wildcards match.
 
         Examples
         --------
-        >>> KeyTemplate(["$share/edge/plant/+/#"]).topic_for("pump")
-        'plant/pump/pump'
+        >>> KeyTemplate(["plant/+/+/telemetry"]).key_for("pump")
+        'pump'
+        >>> KeyTemplate(["plant/pump"]).key_for("may")
+        'plant/pump'
         """
+        if self._pieces:
+            return "".join(name if i % 2 else text for i, text in enumerate(self._pieces))
         levels = without_share(self.filters[0]).split("/")
-        return "/".join(name if level in ("+", "#") else level for level in levels)
+        return name if len(self.filters) > 1 or {"+", "#"} & set(levels) else "/".join(levels)
 
     def _find(self, topic: str) -> str | None:
         for topic_filter in self.filters:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import OrderedDict, deque
+from typing import Any
 
 from streamrnn.events import NumericOutput, Output, SymbolOutput
 
@@ -59,7 +60,8 @@ class FieldMeasures:
 class Measures:
     """Of one pipeline; `add` takes its outputs in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys_max: int = 1000) -> None:
+        self.keys_max = keys_max  # keys whose forecasts wait for their events, as the pipeline's own do
         self.events = 0
         self.alerts = 0
         self.updates = 0
@@ -67,8 +69,8 @@ class Measures:
         self.bits = 0.0
         self.top1 = 0
         self.top5 = 0
-        self._waiting: dict[str, deque[NumericOutput]] = {}
-        self._next: dict[str, list[tuple[str, float]]] = {}
+        self._waiting: OrderedDict[str, deque[NumericOutput]] = OrderedDict()
+        self._next: OrderedDict[str, list[tuple[str, float]]] = OrderedDict()
 
     def add(self, output: Output) -> None:
         """Judge the forecasts that were made for this event, and keep its own for later."""
@@ -85,6 +87,7 @@ class Measures:
         self.top1 += output.symbol in expected[:1]
         self.top5 += output.symbol in expected
         self._next[output.key] = output.next
+        self._limit(self._next, output.key)
 
     def _add_numeric(self, output: NumericOutput) -> None:
         self.alerts += output.anomaly
@@ -104,3 +107,9 @@ class Measures:
                 if then is not None and forecast is not None and lower is not None and upper is not None:
                     self.fields[field].judge(k, value, (then, forecast[k], lower[k], upper[k]))
         waiting.append(output)
+        self._limit(self._waiting, output.key)
+
+    def _limit(self, kept: OrderedDict[str, Any], key: str) -> None:
+        kept.move_to_end(key)
+        if len(kept) > self.keys_max:
+            kept.popitem(last=False)

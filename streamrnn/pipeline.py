@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Collection
 from typing import Generic, Protocol, TypeVar
 
 from streamrnn.codecs import Codec
@@ -20,6 +21,7 @@ from streamrnn.learn.learner import Learner
 log = logging.getLogger(__name__)
 
 COMPLAINT_SECONDS = 60.0  # between two log lines of the same reason
+KEY_MAX = 512  # characters of a key
 
 
 class Stream(Protocol):
@@ -39,7 +41,8 @@ class Model(Protocol[S]):
     learner: Learner | None
 
     def open_stream(self, key: str) -> S: ...
-    def process_one(self, stream: S, event: Event, learn: bool, streams: int) -> Output: ...
+    def share(self, streams: Collection[S]) -> None: ...
+    def process_one(self, stream: S, event: Event, learn: bool) -> Output: ...
     def close(self) -> None: ...
 
 
@@ -109,9 +112,11 @@ class Pipeline(Generic[S]):
         self.model.close()
 
     def _decode(self, message: Message) -> list[Event]:
-        key = self.keys.key(message.topic)
+        key = self.keys.key(message.topic) if message.key is None else message.key
         if key is None:
             raise PayloadError("other_topic", "no filter of this pipeline matches")
+        if len(key) > KEY_MAX:
+            raise PayloadError("key_too_long", f"{len(key)} characters, limit {KEY_MAX}")
         if isinstance(message.payload, bytes) and len(message.payload) > self.payload_bytes_max:
             raise PayloadError("too_large", f"{len(message.payload)} bytes, limit {self.payload_bytes_max}")
         return self.codec.decode(message, key)
@@ -124,12 +129,13 @@ class Pipeline(Generic[S]):
             if len(self.streams) > self.keys_max:
                 self.streams.popitem(last=False)
                 self.counts["keys_let_go"] += 1
+            self.model.share(self.streams.values())
         else:
             self.streams.move_to_end(event.key)
         self.counts["events"] += 1
         if not learn:
             self.counts["retained"] += 1
-        return self.model.process_one(stream, event, learn, len(self.streams))
+        return self.model.process_one(stream, event, learn)
 
     def _complain(self, error: PayloadError, topic: str) -> None:
         """Log a reason at most once a minute: a broken sensor must not fill the disk."""

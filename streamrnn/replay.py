@@ -20,18 +20,18 @@ from streamrnn.specs import Pipeline as PipelineSpec
 def messages(path: str, spec: PipelineSpec, pipeline: Pipeline[Any], key: str | None) -> Iterator[Message]:
     """Return the rows of a file as messages to `pipeline`.
 
-    A row with a `topic` is keyed as live; any other takes `key`, or the file's name without suffix, for the
-    wildcards. When the configuration names no time, a column called so by custom is it.
+    A row with a `topic` is keyed as live; any other has `key`, or the file's name without suffix in place of what
+    wildcards match. When the configuration names no time, a column called so by custom is it.
     """
     records = files.read(path)
     first = next(records, None)
     if first is None:
         raise InputFileError(f"{path}: no rows")
     time_column = None if spec.input.time else files.find_time_column(first)
-    stem = "stdin" if path == "-" else Path(path).name.split(".")[0]
-    topic = pipeline.keys.topic_for(stem if key is None else key)
+    name = "stdin" if path == "-" else Path(path.removesuffix(".gz")).stem
+    key = pipeline.keys.key_for(name) if key is None else key
     raw = "payload" not in spec.input.fields and spec.input.symbol != "payload"
-    return files.messages(itertools.chain([first], records), topic, raw=raw, time_column=time_column)
+    return files.messages(itertools.chain([first], records), key, raw=raw, time_column=time_column)
 
 
 class Replay:
@@ -47,7 +47,7 @@ class Replay:
 
     def __init__(self, pipeline: Pipeline[Any]) -> None:
         self.pipeline = pipeline
-        self.measures = Measures()
+        self.measures = Measures(pipeline.keys_max)
         self.rows = 0
         self.seconds = 0.0
 

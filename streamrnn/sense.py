@@ -8,7 +8,9 @@ import os
 import signal
 import socket
 
+from streamrnn.edges.endpoint import endpoint
 from streamrnn.edges.mqtt import Connection, Settings, reachable
+from streamrnn.errors import UsageError
 from streamrnn.telemetry import publish_telemetry
 
 log = logging.getLogger(__name__)
@@ -21,10 +23,18 @@ async def run_sense(
 
     Raises
     ------
+    UsageError
+        The URL or the topic cannot be.
     BrokerError
         The broker cannot be reached, or refuses us, at the start.
     """
     topic = topic or f"sense/{socket.gethostname()}/telemetry"
+    if set("+#\0") & set(topic):
+        raise UsageError(f"--topic: expected a topic without wildcards, got {topic!r}")
+    try:
+        endpoint(url)
+    except ValueError as error:
+        raise UsageError(f"--url: {error}") from error
     client_id = f"streamrnn-sense-{os.getpid()}"
     settings = Settings(url, client_id, username, password_file, clean_session=True)
     await reachable(settings, timeout=10.0)

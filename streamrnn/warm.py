@@ -7,14 +7,12 @@ from typing import Any
 from streamrnn.build import build_pipeline
 from streamrnn.events import Message, Record
 from streamrnn.kernels.jit import seal
-from streamrnn.keys import KeyTemplate
 from streamrnn.pipeline import Pipeline
 from streamrnn.specs import Pipeline as PipelineSpec
 
 
 def sample_messages(spec: PipelineSpec, count: int) -> list[Message]:
     """Return messages such a pipeline takes: a saw-tooth for numbers, a short alphabet for symbols."""
-    topic = KeyTemplate(spec.input.topic).topic_for("warm")
     messages = []
     for i in range(count):
         record: Record
@@ -24,7 +22,7 @@ def sample_messages(spec: PipelineSpec, count: int) -> list[Message]:
             record = {"text": "abcd"[i % 4]}
         else:
             record = {field: float(i % 7) for field in spec.input.fields}
-        messages.append(Message(topic, record, arrival=float(i)))
+        messages.append(Message("warm", record, key="warm", arrival=float(i)))
     return messages
 
 

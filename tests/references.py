@@ -170,12 +170,13 @@ class ReferenceDetector:
         """Return score, anomaly and loudness of one event: residual and log_scale (F, K), NaN where unknown."""
         if self.room > history or self.room <= age:
             self.room = min(2 * self.room, history)
-        loudness = []
+        loudness, silent = [], 0.0
         for f in self.fields:
             shown = self.shown[f]
             keep_newest(shown, self.room)
             if math.isnan(values[f]):
-                loudness.append(5.0)
+                loudness.append(0.0)
+                silent += 5.0  # every p is 1
                 continue
             if not math.isnan(residual[f][-1]):
                 self.far[f].append(residual[f][-1])
@@ -196,7 +197,7 @@ class ReferenceDetector:
                 if view is not None:
                     shown[k].append(view)
             keep_newest(shown, self.room)
-        rare = math.log10(sum(loudness) / (5 * len(loudness))) - 0.75 * math.log10(min(age, self.room) + 2)
+        rare = math.log10((sum(loudness) + silent) / (5 * len(loudness))) - 0.75 * math.log10(min(age, self.room) + 2)
         score = 1.0 / (1.0 + 10.0 ** (-2.0 * (rare + 0.1)))
         quiet = self.alert is not None and age - self.alert <= min(max(0.04 * age, 20), 300)
         anomaly = rare >= -0.1 and not quiet

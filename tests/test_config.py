@@ -87,9 +87,7 @@ def read_input(entries: str) -> Input:
 
 def test_topic_alone_is_enough_and_everything_else_has_its_default():
     expected = Config(
-        mqtt=Mqtt(
-            url="mqtt://127.0.0.1:1883", client_id="streamrnn", username=None, password_file=None, tls=None
-        ),
+        mqtt=Mqtt(url="mqtt://127.0.0.1:1883", client_id="streamrnn", username=None, password_file=None, tls=None),
         state=None,
         seed=0,
         pipelines={
@@ -389,8 +387,7 @@ def test_topic_filters_that_hold_are_taken_as_a_list(entries: str, topics: list[
         ),
         (
             "pipelines:\n\tpump: 1\n",
-            "2: YAML syntax: while scanning for the next token, "
-            "found character '\\t' that cannot start any token",
+            "2: YAML syntax: while scanning for the next token, found character '\\t' that cannot start any token",
         ),
         (
             "a: [1, 2\nb: 3\n",
@@ -416,9 +413,7 @@ def test_alias_bomb_is_refused_by_what_it_would_expand_to():
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     for i in range(1, 10):
         lines.append(f"a{i}: &a{i} [" + ", ".join([f"*a{i - 1}"] * 10) + "]")
-    assert problems("\n".join(lines)) == [
-        "pump.yaml:1: more than 100000 values, counting each use of an alias"
-    ]
+    assert problems("\n".join(lines)) == ["pump.yaml:1: more than 100000 values, counting each use of an alias"]
 
 
 def test_text_over_a_megabyte_is_refused():
@@ -441,9 +436,7 @@ def test_unknown_key_without_a_likeness_is_answered_with_the_keys_there_are():
 @pytest.mark.parametrize("name", ["hall 2", "a/b", "a.b", "é", ""])
 def test_pipeline_name_is_letters_digits_and_dashes(name: str):
     told = problems(f'pipelines:\n  "{name}": {{input: {{topic: a}}}}\n')
-    assert told == [
-        f'pump.yaml:2: pipelines: expected only letters, digits, "_" and "-" in a name, got "{name}"'
-    ]
+    assert told == [f'pump.yaml:2: pipelines: expected only letters, digits, "_" and "-" in a name, got "{name}"']
 
 
 def test_pipeline_may_be_named_by_a_word_yaml_takes_for_something_else():
@@ -563,9 +556,7 @@ pipelines:
 
 def test_value_from_the_environment_cannot_add_structure(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("EVIL", "x, retain: true} # [*a")
-    assert (
-        loads("mqtt:\n  username: ${EVIL}\n" + source("topic: a")).mqtt.username == "x, retain: true} # [*a"
-    )
+    assert loads("mqtt:\n  username: ${EVIL}\n" + source("topic: a")).mqtt.username == "x, retain: true} # [*a"
 
 
 @pytest.mark.parametrize("written", ["${", "${}", "${1A}", "${A B}", "${A-b}", "${A:-b", "a${A:-{b}"])
@@ -631,9 +622,7 @@ def test_what_may_be_a_secret_is_not_in_a_message(mqtt: str, expected: str):
 
 
 def test_password_taken_for_an_alias_is_not_in_a_message():
-    assert problems("mqtt:\n  password_file: *hunter2\n") == [
-        "pump.yaml:2: YAML syntax: found undefined alias"
-    ]
+    assert problems("mqtt:\n  password_file: *hunter2\n") == ["pump.yaml:2: YAML syntax: found undefined alias"]
 
 
 def test_section_that_is_a_url_with_a_password_is_told_without_it():
@@ -703,9 +692,7 @@ def test_private_key_needs_its_certificate():
 
 def test_relative_paths_start_from_the_folder_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "etc").mkdir()
-    (tmp_path / "etc" / "pump.yaml").write_text(
-        DESIGN.replace("/var/lib/streamrnn", "state"), encoding="utf-8"
-    )
+    (tmp_path / "etc" / "pump.yaml").write_text(DESIGN.replace("/var/lib/streamrnn", "state"), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     config = load("etc/pump.yaml")
     assert config.state == str(tmp_path / "etc" / "state")

@@ -236,11 +236,11 @@ class TestMessages:
         ]
 
         assert [
-            Message("plant/pump", rows[0], arrival=0.0),
+            Message("", rows[0], key="pump", arrival=0.0),
             Message("plant/fan", rows[1], arrival=1.0),
-            Message("plant/pump", rows[2], arrival=2.0),
-            Message("plant/pump", rows[3], arrival=3.0),
-        ] == list(messages(rows, "plant/pump"))
+            Message("", rows[2], key="pump", arrival=2.0),
+            Message("", rows[3], key="pump", arrival=3.0),
+        ] == list(messages(rows, "pump"))
 
     @pytest.mark.parametrize(
         ("row", "expected"),

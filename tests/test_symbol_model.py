@@ -26,8 +26,9 @@ class Driver:
     def show(self, symbol, key="k", learn=True):
         if key not in self.streams:
             self.streams[key] = self.model.open_stream(key)
+            self.model.share(self.streams.values())
         event = Event(key, 5.0, symbol=symbol)
-        return self.model.process_one(self.streams[key], event, learn, len(self.streams))
+        return self.model.process_one(self.streams[key], event, learn)
 
     def show_all(self, symbols, **settings):
         outputs = [self.show(symbol, **settings) for symbol in symbols]

@@ -85,7 +85,7 @@ def find_time_column(record: Record) -> str | None:
 
 
 def messages(
-    records: Iterable[Record], topic: str, *, raw: bool = False, time_column: str | None = None
+    records: Iterable[Record], key: str, *, raw: bool = False, time_column: str | None = None
 ) -> Iterator[Message]:
     """Rows as the messages they would have been.
 
@@ -93,7 +93,7 @@ def messages(
     ----------
     records
         Rows of a recording.
-    topic
+    key
         Of rows which have no text in a column `topic`.
     raw
         A column `payload` is what the device sent: a text becomes bytes again for the codec to parse, an
@@ -116,7 +116,8 @@ def messages(
             arrival = arrival if time is None else time
         row_topic = record.get("topic")
         yield Message(
-            topic=row_topic if isinstance(row_topic, str) else topic,
+            topic=row_topic if isinstance(row_topic, str) else "",
+            key=None if isinstance(row_topic, str) else key,
             payload=_payload(record["payload"]) if raw and "payload" in record else record,
             arrival=arrival,
         )

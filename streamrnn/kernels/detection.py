@@ -137,14 +137,16 @@ def score(
     values, scaled (F,); residual, log_scale (F, K) from `intervals.settle`. recent (F, RECENT) and counts
     (F, 3 + VIEWS) make the views; rings, ordered (F, VIEWS, N) are what each has shown, in order of time and of
     size. alert (1,): the event of the last alert, -1 before the first; age: events of the stream before this
-    one. Writes loudness (F,), the sum of 1 / p over a field's views.
+    one. Writes loudness (F,), the sum of 1 / p over a field's views, 0 where it is missing.
     """
     fields = values.size
     capacity = rings.shape[2]
     total = 0.0
     view = (0.0, 0.0, 0.0, 0.0, 0.0)
     for f in range(fields):
-        loudness[f] = VIEWS
+        loudness[f] = 0.0
+        if math.isnan(values[f]):
+            total += VIEWS  # every p is 1
         if not math.isnan(values[f]):
             slow, fast, spread = recent[f, :SLOW], recent[f, SLOW : SLOW + FAST], recent[f, SLOW + FAST :]
             kept = counts[f, :3]

@@ -8,11 +8,13 @@ is executed as it is loaded, so files are used only when they are, byte for byte
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -24,6 +26,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # Without nnan and ninf: kernels meet missing values, and with those flags isnan() answers no to a NaN.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
 SEAL = "sealed.json"
+STALE_S = 30 * 86400.0
+
+_verified: dict[tuple[str, int, int, int], str] = {}  # path, inode, time and size of a file, to its digest
 
 
 def _source_digest() -> str:
@@ -43,22 +48,30 @@ def _cache_root() -> Path:
     ):
         if value := os.environ.get(variable):
             return Path(value.split(":")[0]) / below
-    return Path(os.path.expanduser("~")) / ".cache" / "streamrnn"
+    return Path.home() / ".cache" / "streamrnn"
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != SEAL
-    }
+    """Name and digest of each file in `folder`."""
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != SEAL:
+            stat = path.stat()
+            identity = (str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            # Numba replaces files whole. One that was not replaced keeps the digest it was verified by, so
+            # that a bit that flipped since is found at the next start and not sealed in.
+            if identity not in _verified:
+                _verified[identity] = hashlib.sha256(path.read_bytes()).hexdigest()
+            digests[str(path.relative_to(folder))] = _verified[identity]
+    return digests
 
 
 def verify(folder: Path) -> bool:
     """Empty `folder` unless it holds exactly the files that were sealed; True when it was kept."""
+    _verified.clear()
     try:
         kept = bool(json.loads((folder / SEAL).read_bytes()) == _digests(folder))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         kept = False
     if not kept:
         shutil.rmtree(folder, ignore_errors=True)
@@ -80,14 +93,23 @@ def seal(folder: Path | None = None) -> None:
         return
 
 
+def _tidy(root: Path) -> None:
+    """Remove the folders of older versions that nobody has sealed for a month."""
+    for folder in root.glob("numba-*"):
+        if time.time() - folder.stat().st_mtime > STALE_S:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _open_cache() -> Path:
-    folder = _cache_root() / f"numba-{_source_digest()[:32]}"
     try:
-        verify(folder)
+        folder = _cache_root() / f"numba-{_source_digest()[:32]}"
+        if verify(folder):
+            os.utime(folder)
+        _tidy(folder.parent)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(folder)
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: there is no home
         # No place to keep machine code: compile into a folder that ends with this process.
         folder = Path(tempfile.mkdtemp(prefix="streamrnn-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -108,4 +130,16 @@ def jit(function: Function) -> Function:
         compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FASTMATH)(function)
     finally:
         settings.CACHE_DIR = kept
+    _save_if_possible(compiled)
     return cast(Function, compiled)
+
+
+def _save_if_possible(compiled: Any) -> None:
+    """Let a full disk cost a compilation at the next start, not this one: Numba raises what saving meets."""
+    save = compiled._cache.save_overload
+
+    def save_or_not(signature: object, code: object) -> None:
+        with contextlib.suppress(OSError):
+            save(signature, code)
+
+    compiled._cache.save_overload = save_or_not

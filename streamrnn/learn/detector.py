@@ -81,6 +81,11 @@ class Detector:
             self.loudness,
         )
 
+    def shorten(self, history: int) -> None:
+        """Keep no more than the newest `history` events."""
+        if self.rings.shape[2] > history:
+            self._resize(history)
+
     def _resize(self, capacity: int) -> None:
         """Give every view room for `capacity` values and keep the newest of what it has."""
         fields, _, old = self.rings.shape
@@ -91,7 +96,7 @@ class Detector:
                 count = int(self.counts[f, 3 + k])
                 newest = np.arange(max(0, count - min(old, capacity)), count)
                 values = self.rings[f, k, newest % old]
-                # Places go by the number of the value, so that nothing else has to know of the change.
-                rings[f, k, newest % capacity] = values
+                rings[f, k, : len(values)] = values
                 ordered[f, k, : len(values)] = np.sort(values)
+                self.counts[f, 3 + k] = len(values)  # what is gone no longer counts, nor does its place
         self.rings, self.ordered = rings, ordered

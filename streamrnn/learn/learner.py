@@ -41,6 +41,8 @@ class Learner:
     ----------
     classes
         Outputs of the head that are in use; with a softmax head they grow with the alphabet.
+    scratch_bytes
+        Bytes of a batch and of the unrolled window, with all outputs in use.
     updates, dropped, rollbacks, waits
         Updates taken over; updates that guards held back; returns to older weights; updates the network
         had to wait for.
@@ -80,6 +82,7 @@ class Learner:
         self._grad: Floats = np.zeros_like(theta)
         self._batch = window.batch(windows, length)
         self._scratch = self._tape()
+        self.scratch_bytes = sum(array.nbytes for array in (*self._batch, *self._scratch))
         self._events = 0
         self._due = 0
         self._job: Future[bool] | None = None
@@ -139,7 +142,7 @@ class Learner:
             self.dropped += 1
             return False
         optim.adam(self.shadow, self._grad, self.mean, self.square, self.steps + 1, self.rate, self.decay)
-        if not np.isfinite(self.shadow.sum()):
+        if not np.isfinite(self.shadow).all():
             return self._reject()
         self.steps += 1
         self._bad = 0
@@ -162,7 +165,7 @@ class Learner:
         """Drop an update that is not finite; after several, or when the weights are hit, go back."""
         self.dropped += 1
         self._bad += 1
-        hit = not np.isfinite(self.shadow.sum())
+        hit = not np.isfinite(self.shadow).all()
         if hit or self._bad >= BAD_MAX:
             self.shadow[:] = self.good
             self.mean[:] = 0

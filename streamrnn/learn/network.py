@@ -56,6 +56,8 @@ class Network:
             raise UsageError(f"cell: expected one of {', '.join(CELLS)}, got {cell!r}")
         if head not in HEADS:
             raise UsageError(f"head: expected one of {', '.join(HEADS)}, got {head!r}")
+        if one_hot and head == "laplace":
+            raise UsageError("head: a Laplace head needs vectors as inputs, not symbols")
         for name, size in (("inputs", inputs), ("hidden", hidden), ("outputs", outputs), ("layers", layers)):
             if size < 1:
                 raise UsageError(f"{name}: expected a whole number >= 1, got {size!r}")
@@ -90,6 +92,9 @@ class Network:
         given = np.asarray(x, self.theta.dtype)
         if given.shape != self._x.shape:
             raise UsageError(f"x: expected shape {self._x.shape}, got {given.shape}")
+        inputs = int(self.shape[params.INPUTS])
+        if self.shape[params.ONE_HOT] and not 0 <= given[0] < inputs:  # it is a place in memory
+            raise UsageError(f"x: expected the number of a symbol, 0 to {inputs - 1}, got {given[0]:g}")
         self._x[:] = given
         y: Floats = np.empty(self.width, self.theta.dtype)
         self.advance(self.state, self._x, y)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -75,6 +75,7 @@ class NumericModel:
         self.interval = interval
         self.learner = learner
         self.memory = memory
+        self.history = HISTORY
         self.counts: Counter[str] = Counter()
         self.warmup = horizons[-1] + (learner.length if learner else 0)
         self._y: Floats = np.zeros(network.width, network.theta.dtype)
@@ -101,14 +102,22 @@ class NumericModel:
         """Return the stream of a key that was not seen before."""
         return NumericStream(key, self)
 
-    def process_one(self, stream: NumericStream, event: Event, learn: bool, streams: int) -> NumericOutput:
-        """Answer one event of one stream, then learn from it unless `learn` is false.
+    @staticmethod
+    def history_for(memory: int, streams: int, fields: int) -> int:
+        """Return the events each of so many detectors may rank among, a power of two so that it changes rarely."""
+        fitting = memory // (streams * Detector.bytes_per_event(fields))
+        return max(Detector.FIRST, min(HISTORY, 1 << max(fitting.bit_length() - 1, 0)))
 
-        Parameters
-        ----------
-        streams
-            Live streams of the pipeline, among which the memory for histories is shared.
-        """
+    def share(self, streams: Collection[NumericStream]) -> None:
+        """Share the memory for histories among the live `streams`: with more of them each gets shorter."""
+        history = self.history_for(self.memory, len(streams), len(self.fields))
+        if history < self.history:
+            self.history = history
+            for stream in streams:
+                stream.detector.shorten(history)
+
+    def process_one(self, stream: NumericStream, event: Event, learn: bool) -> NumericOutput:
+        """Answer one event of one stream, then learn from it unless `learn` is false."""
         assert event.values is not None  # noqa: S101 the codec of a numeric pipeline gives values
         values = event.values
         learner = self.learner
@@ -117,14 +126,13 @@ class NumericModel:
         scaler, calibrator, detector = stream.scaler, stream.calibrator, stream.detector
         phi = scaler.observe_one(values, event.time, learn)
         calibrator.score_one(values, scaler.scaled, stream.count, learn)
-        history = min(HISTORY, self.memory // (streams * Detector.bytes_per_event(len(self.fields))))
         score, anomaly = detector.score_one(
             values,
             scaler.scaled,
             calibrator.residual,
             calibrator.log_scale,
             stream.count,
-            max(history, Detector.FIRST),
+            self.history,
             learn,
         )
         state = stream.state if learn else stream.state.copy()
@@ -132,7 +140,7 @@ class NumericModel:
             stream.last_step = learner.window.push(phi, scaler.scaled, state, stream.last_step)
         self.network.advance(state, phi, self._y)
         if not calibrator.forecast_one(self._y, scaler, stream.count, learn):
-            stream.state[:] = 0
+            state[:] = 0
             self.counts["state_resets"] += 1
         if learn:
             stream.count += 1
@@ -160,9 +168,9 @@ class NumericModel:
             error=self._numbers(calibrator.error.tolist()),
             score=score,
             anomaly=anomaly,
-            loudest=self.fields[int(loudness.argmax())] if score > 0.0 else None,
+            loudest=self.fields[int(loudness.argmax())],
             updates=self.learner.updates if self.learner else 0,
-            warmup=seq < self.warmup,
+            warmup=stream.count <= self.warmup,
         )
 
     def _numbers(self, numbers: list[float]) -> dict[str, float | None]:

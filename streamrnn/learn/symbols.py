@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Collection
 
 import numpy as np
 
@@ -75,7 +76,10 @@ class SymbolModel:
         classes = len(self.symbols)
         return np.full(classes, 1.0 / classes, self.network.theta.dtype)
 
-    def process_one(self, stream: SymbolStream, event: Event, learn: bool, streams: int) -> SymbolOutput:  # noqa: ARG002
+    def share(self, streams: Collection[SymbolStream]) -> None:
+        """Nothing: what a stream of symbols keeps does not grow."""
+
+    def process_one(self, stream: SymbolStream, event: Event, learn: bool) -> SymbolOutput:
         """Answer one event of one stream, then learn from it unless `learn` is false."""
         assert event.symbol is not None  # noqa: S101 the codec of a symbol pipeline gives symbols
         learner = self.learner
@@ -95,7 +99,7 @@ class SymbolModel:
         following: Floats = np.empty(len(self.symbols), self.network.theta.dtype)
         self.network.advance(state, self._x, following)
         if not math.isfinite(float(following.sum())):
-            stream.state[:] = 0
+            state[:] = 0
             self.counts["state_resets"] += 1
             following = self.uniform()
         if learn:
@@ -114,7 +118,7 @@ class SymbolModel:
             bits=bits,
             next=self._likeliest(following),
             updates=learner.updates if learner else 0,
-            warmup=seq < self.warmup,
+            warmup=stream.count <= self.warmup,
         )
 
     def _bits(self, probabilities: Floats, symbol: str) -> float:
