@@ -197,7 +197,8 @@ class ReferenceDetector:
                 if view is not None:
                     shown[k].append(view)
             keep_newest(shown, self.room)
-        rare = math.log10((sum(loudness) + silent) / (5 * len(loudness))) - 0.75 * math.log10(min(age, self.room) + 2)
+        rare = math.log10((sum(loudness) + silent) / (5 * len(loudness)))
+        rare -= 0.75 * math.log10(min(age, self.room) + 2)
         score = 1.0 / (1.0 + 10.0 ** (-2.0 * (rare + 0.1)))
         quiet = self.alert is not None and age - self.alert <= min(max(0.04 * age, 20), 300)
         anomaly = rare >= -0.1 and not quiet

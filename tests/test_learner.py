@@ -209,7 +209,7 @@ def test_a_network_learns_what_takes_memory(cell, layers):
 @each_cell
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_weights_that_are_hit_come_back(cell, value):
-    run = Run(cell=cell, layers=2, every=2).noise(60)
+    run = Run(cell=cell, layers=2, every=1).noise(60)
     size = run.network.theta.size
     for place in (0, size // 2, size - 1):
         before = run.learner.rollbacks

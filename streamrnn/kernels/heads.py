@@ -74,11 +74,9 @@ def loss(shape: Ints, y: Floats, target: Floats, weight: Floats, d_y: Floats) ->
                 total += weight[i] * (distance * precision + log_scale)
                 d_y[i] = weight[i] * error / distance * precision
                 slope = one - distance * precision
-                # At a bound of the clip only the way back in counts.
-                outward = (slope > 0 and log_scale <= y.dtype.type(LOG_SCALE_MIN)) or (
-                    slope < 0 and log_scale >= y.dtype.type(LOG_SCALE_MAX)
-                )
-                if not outward:
+                # At the upper bound only the way back counts. At the lower one there is no other: the rounding
+                # keeps distance * precision above 1 there.
+                if slope > 0 or log_scale < y.dtype.type(LOG_SCALE_MAX):
                     d_y[outputs + i] = weight[i] * slope
     else:
         for i in range(y.size):

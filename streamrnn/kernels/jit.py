@@ -130,7 +130,8 @@ def jit(function: Function) -> Function:
         compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FASTMATH)(function)
     finally:
         settings.CACHE_DIR = kept
-    _save_if_possible(compiled)
+    if hasattr(compiled, "_cache"):  # not with NUMBA_DISABLE_JIT
+        _save_if_possible(compiled)
     return cast(Function, compiled)
 
 

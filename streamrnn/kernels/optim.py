@@ -10,7 +10,7 @@ from streamrnn.kernels.types import Floats
 
 @jit
 def clip(grad: Floats, limit: float) -> float:
-    """Scale `grad` to a Euclidean norm of at most `limit`; return the norm it had (NaN when not finite).
+    """Scale `grad` to a Euclidean norm of at most `limit`; return the norm it had (not finite if it was not).
 
     Pascanu, Mikolov & Bengio 2013.
     """

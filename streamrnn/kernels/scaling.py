@@ -14,7 +14,7 @@ from streamrnn.kernels.types import Floats
 
 WINDOW: Final = 2000.0  # events, of the exponential weights
 CLIP: Final = 5.0  # |z| beyond which an event moves the statistics no further ...
-CLIP_AFTER: Final = 30.0  # ... once this many events are seen
+CLIP_AFTER: Final = 30.0  # ... once this many events are seen, by their weights
 Z_MAX: Final = 1e6  # |z|, so that everything behind stays finite
 HARMONICS: Final = 4  # of the time of day
 DAY: Final = 86400.0  # seconds

@@ -73,7 +73,7 @@ def bptt(
                 nothing if layer == 0 else d_below,
             )
             if layer > 0:
-                add(d_below, d_state[layer - 1])
+                add(d_below, d_state[layer - 1, :hidden])
 
 
 @jit

@@ -35,7 +35,7 @@ class Learner:
     windows, length
         Windows per update, the newest among them, and their steps.
     rate, decay
-        Adam's learning rate; decoupled weight decay.
+        Adam's learning rate, halved at a roll-back and won back slowly; decoupled weight decay.
 
     Attributes
     ----------
@@ -79,6 +79,7 @@ class Learner:
         self.spread = 0.0  # ... and of their distance from it
         self._jumps = 0
         self._bad = 0
+        self._full_rate = rate
         self._grad: Floats = np.zeros_like(theta)
         self._batch = window.batch(windows, length)
         self._scratch = self._tape()
@@ -148,6 +149,7 @@ class Learner:
         self._bad = 0
         if self.steps % GOOD_EVERY == 0:
             self.good[:] = self.shadow
+            self.rate = min(2.0 * self.rate, self._full_rate)
         return True
 
     def _is_jump(self, loss: float) -> bool:
@@ -157,6 +159,8 @@ class Learner:
         distance = loss - self.loss
         jump = self.steps > GOOD_EVERY and distance > JUMP * self.spread and self._jumps < JUMPS_MAX
         self._jumps = self._jumps + 1 if jump else 0
+        if jump:  # one wild loss must not make the guard blind to the next
+            distance = JUMP * self.spread
         self.loss += 0.02 * distance
         self.spread += 0.02 * (abs(distance) - self.spread)
         return jump
