@@ -82,8 +82,8 @@ def tanh(x: Floats) -> None:
     """Hyperbolic tangent of every element, in place.
 
     float32: a rational function the compiler can vectorise, x P(x^2) / Q(x^2) on +-7.9, beyond which tanh is
-    within 2.4e-7 of 1 (the minimax coefficients of Eigen's generic_fast_tanh_float). float64: the exact function, since
-    gradient checks differentiate it.
+    within 2.4e-7 of 1 (the minimax coefficients of Eigen's generic_fast_tanh_float). float64: the exact function,
+    since gradient checks differentiate it.
     """
     if x.itemsize != 4:
         for i in range(x.size):
