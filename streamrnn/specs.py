@@ -272,7 +272,7 @@ class Config(Spec, frozen=True, kw_only=True):
     state: Annotated[
         str | None,
         Meta(
-            description="Folder of the journal and the checkpoints; absent: nothing is kept.",
+            description="Folder for what outlives a restart; has no effect yet: nothing is kept.",
             extra={"check": rules.file_path},
         ),
     ] = None
