@@ -10,9 +10,10 @@ from streamrnn.edges.endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 
-BACKOFF_S = (0.1, 30.0)
+BACKOFF_S = (0.1, 2.0)  # least and most: a broker that comes back is found soon, and an attempt costs it little
+REFUSED_S = 30.0  # the most when the broker said no, which it will say again until somebody changes something
 STABLE_S = 10.0  # a connection that lasted as long starts the backoff anew
-LOG_EVERY_S = 10.0
+LOG_EVERY_S = 5.0
 
 
 class Patience:
@@ -22,22 +23,26 @@ class Patience:
         self._name = where.name
         self._client_id = client_id
         self._attempts = 0
+        self._refused = False
         self._short = 0  # connections in a row that did not last
         self._said = -LOG_EVERY_S
 
     def delay_s(self) -> float:
         """Return seconds to the next attempt, longer each time; never the same for two clients."""
         least, most = BACKOFF_S
+        most = REFUSED_S if self._refused else most
         delay = min(most, least * 2.0 ** min(self._attempts, 16))
         self._attempts += 1
         return delay * random.uniform(0.5, 1.0)
 
     def failed(self, why: str) -> None:
         """Say that no connection came about, at most every `LOG_EVERY_S` seconds."""
+        self._refused = False
         self._say(logging.WARNING, f"waiting for the broker at {self._name}: {why}")
 
     def refused(self, why: str) -> None:
         """Say that the broker said no, as often."""
+        self._refused = True
         self._say(logging.ERROR, f"{self._name} refused the connection: {why}")
 
     def lost(self, why: str, lasted_s: float) -> None:
