@@ -28,7 +28,7 @@ def squash(z):
 
 
 def unsquash(s):
-    return math.copysign(min(math.exp(min(abs(s), 14.0)) - 1.0, 1e6), s)
+    return math.copysign(math.exp(min(abs(s), 12.0)) - 1.0, s)
 
 
 class ReferenceField:
@@ -36,6 +36,7 @@ class ReferenceField:
 
     def __init__(self):
         self.learned = []
+        self.far = []
         self.previous = math.nan
 
     def statistics(self):
@@ -47,16 +48,18 @@ class ReferenceField:
     def observe(self, x):
         """Return s, base and the inputs of one event, then learn from it."""
         mean, variance, count = self.statistics()
-        deviation = math.sqrt(variance) + 1e-6 * abs(mean) + 1e-9
+        usual = math.sqrt(variance) + 1e-6 * abs(mean)
         if math.isnan(x):
-            return math.nan, (mean, deviation), (0.0, 0.0, 1.0)
-        z = min(max((x - mean) / deviation, -1e6), 1e6)
-        base = (mean, deviation)
-        if len(self.learned) < 2:
-            z, base = 0.0, (x, deviation)
-        s = squash(z)
+            return math.nan, (mean, usual), (0.0, 0.0, 1.0)
+        middle = x if len(self.learned) < 2 else mean
+        deviation = max(usual, abs(x - middle) / 1e4)
+        base = (middle, deviation)
+        s = squash((x - middle) / deviation) if deviation > 0 else 0.0
+        self.far.append(abs(x - mean) > 50 * usual)
+        lately = sum(0.98**age for age, far in enumerate(reversed(self.far)) if far)
         inputs = (s, 0.0 if math.isnan(self.previous) else s - self.previous, 0.0)
-        self.learned.append(mean + min(max(z, -5.0), 5.0) * deviation if count >= 30 else x)
+        clipped = mean + min(max(x - mean, -5.0 * usual), 5.0 * usual)
+        self.learned.append(clipped if count >= 30 and lately < 3 * 0.98**2 else x)
         self.previous = s
         return s, base, inputs
 

@@ -82,7 +82,7 @@ def issue(
 ) -> bool:
     """Turn the head's outputs y (2 F K,) into forecasts and intervals of the fields' own units.
 
-    base (F, 2) as `scaling.scale` gave it; stats (F, 3) tells which fields were ever seen. Writes made
+    base (F, 2) as `scaling.scale` gave it; stats (F, 4) tells which fields were ever seen. Writes made
     (F, K, 5), NaN for a field never seen, and when `learn` puts it where `settle` will look for it. Returns
     whether all of y was finite; what was not is replaced by the mean and the widest scale.
     """

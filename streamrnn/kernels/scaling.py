@@ -13,9 +13,13 @@ from streamrnn.kernels.jit import jit
 from streamrnn.kernels.types import Floats
 
 WINDOW: Final = 2000.0  # events, of the exponential weights
-CLIP: Final = 5.0  # |z| beyond which an event moves the statistics no further ...
-CLIP_AFTER: Final = 30.0  # ... once this many events are seen, by their weights
-Z_MAX: Final = 1e6  # |z|, so that everything behind stays finite
+CLIP: Final = 5.0  # deviations beyond which an event moves the statistics no further ...
+CLIP_AFTER: Final = 30.0  # ... once this many events are seen, by their weights ...
+FAR: Final = 50.0  # ... unless events as many deviations away ...
+NEWS: Final = 3.0  # ... have come as often lately: no outlier, but a new level
+LATELY: Final = 0.98  # weight of an event ago in that
+Z_MAX: Final = 1e4  # |z|; a wider deviation stands in for one that could not express the event
+S_MAX: Final = 12.0  # of what is unsquashed: a forecast goes a little beyond Z_MAX
 HARMONICS: Final = 4  # of the time of day
 DAY: Final = 86400.0  # seconds
 
@@ -28,41 +32,45 @@ def squash(z: float) -> float:
 
 @jit
 def unsquash(s: float) -> float:
-    """Inverse of `squash`, held within what a clipped z can reach."""
-    return math.copysign(min(math.expm1(min(abs(s), 14.0)), Z_MAX), s)
+    """Inverse of `squash`, held within what a z can reach."""
+    return math.copysign(math.expm1(min(abs(s), S_MAX)), s)
 
 
 @jit
 def scale(stats: Floats, values: Floats, learn: bool, scaled: Floats, base: Floats) -> None:
     """Scale values (F,) by the old statistics, then let the statistics learn from them.
 
-    stats (F, 3): mean, variance, weighted count. A missing value is NaN and stays NaN in scaled (F,).
-    base (F, 2) receives the mean and the standard deviation used: value = mean + deviation * unsquash(scaled).
+    stats (F, 4): mean, variance, weighted count, and how many events were far lately. A missing value is NaN and
+    stays NaN in scaled (F,). base (F, 2) receives the mean and the standard deviation used:
+    value = mean + deviation * unsquash(scaled), whatever the value.
     """
     decay = 1.0 - 1.0 / WINDOW
     for f in range(values.size):
-        mean, variance, count = stats[f, 0], stats[f, 1], stats[f, 2]
+        mean, variance, count, far = stats[f, 0], stats[f, 1], stats[f, 2], stats[f, 3]
         x = values[f]
-        deviation = math.sqrt(variance) + 1e-6 * abs(mean) + 1e-9
+        usual = math.sqrt(variance) + 1e-6 * abs(mean)
         base[f, 0] = mean
-        base[f, 1] = deviation
+        base[f, 1] = usual
         if math.isnan(x):
             scaled[f] = x
             continue
-        z = min(max((x - mean) / deviation, -Z_MAX), Z_MAX)
         if count < 1.5:  # no variance is known yet: the value itself is the mean
-            z = 0.0
             base[f, 0] = x
-        scaled[f] = squash(z)
+        distance = x - base[f, 0]
+        deviation = max(usual, abs(distance) / Z_MAX)
+        base[f, 1] = deviation
+        scaled[f] = squash(distance / deviation) if deviation > 0.0 else 0.0
         if learn:
-            if count >= CLIP_AFTER:
-                x = mean + min(max(z, -CLIP), CLIP) * deviation
+            far = LATELY * far + (1.0 if abs(x - mean) > FAR * usual else 0.0)
+            if count >= CLIP_AFTER and far < NEWS * LATELY * LATELY:
+                x = mean + min(max(x - mean, -CLIP * usual), CLIP * usual)
             count = decay * count + 1.0
             share = 1.0 / count
             step = x - mean
             stats[f, 0] = mean + share * step
             stats[f, 1] = (1.0 - share) * (variance + share * step * step)
             stats[f, 2] = count
+            stats[f, 3] = far
 
 
 @jit

@@ -24,8 +24,8 @@ class Scaler:
         The last event in scaled units, NaN where a field was missing.
     base : (F, 2)
         Mean and standard deviation it was scaled by, in the field's unit.
-    stats : (F, 3)
-        Mean, variance and weighted count of each field, after the last event.
+    stats : (F, 4)
+        Mean, variance, weighted count, and count of late of far events of each field, after the last event.
 
     Examples
     --------
@@ -37,7 +37,7 @@ class Scaler:
     """
 
     def __init__(self, fields: int) -> None:
-        self.stats: Array = np.zeros((fields, 3))
+        self.stats: Array = np.zeros((fields, 4))
         self.previous: Array = np.full(fields, np.nan)
         self.clock: Array = np.array([0.0, 0.0, -1.0])
         self.scaled: Array = np.zeros(fields)
