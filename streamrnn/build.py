@@ -79,9 +79,11 @@ def merge(named: Sequence[tuple[str, Config]]) -> Config:
             if name in pipelines:
                 problems.append(f"{file}: pipelines.{name}: expected another name, it is taken by an earlier file")
             pipelines[name] = spec
+    merged = msgspec.structs.replace(first, pipelines=pipelines)
+    problems += [f"{paths[0]}: {words}" for paths, words in merged.broken_rules("")]
     if problems:
         raise ConfigError(problems)
-    return msgspec.structs.replace(first, pipelines=pipelines)
+    return merged
 
 
 def mqtt_settings(config: Config) -> Settings:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
 import time
 from contextlib import ExitStack
@@ -41,6 +42,9 @@ def main() -> None:
     except StreamrnnError as error:
         typer.echo(error, err=True)
         raise SystemExit(error.exit_status) from None
+    except OSError as error:  # the standard output is on a full disk, say
+        typer.echo(f"{error.strerror or error}", err=True)
+        raise SystemExit(1) from None
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
@@ -126,7 +130,9 @@ def replay(
         raise UsageError("the standard input (-) can be read once only")
     if output is not None and any(output.resolve() == Path(each).resolve() for each in inputs):
         raise UsageError(f"--output: {output} is also an input")
-    warm(spec)
+    with err.status("compiling kernels, or loading them from the cache"):  # on a terminal only
+        warm(spec)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the output is tidied away
     running = build_pipeline(name, spec, loaded.seed if seed is None else seed)
     replayed = replaying.Replay(running)
     with ExitStack() as stack:
@@ -153,7 +159,9 @@ def check(path: ConfigPath) -> None:
 
     out.print(config.resolved(loaded), markup=False, highlight=False, soft_wrap=True)
     for name, spec in loaded.pipelines.items():
-        out.print(budget_table(name, spec, measure_speed(spec)))
+        with err.status("compiling kernels, or loading them from the cache"):  # on a terminal only
+            speed = measure_speed(spec)
+        out.print(budget_table(name, spec, speed))
     if loaded.state is not None:
         err.print("state: this version keeps nothing across restarts; the key has no effect yet")
 

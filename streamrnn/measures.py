@@ -8,6 +8,8 @@ from typing import Any
 
 from streamrnn.events import NumericOutput, Output, SymbolOutput
 
+Made = tuple[float, float, float, float]  # the value then, forecast, lower, upper
+
 
 class FieldMeasures:
     """Of one field of a numeric pipeline, over all its keys.
@@ -25,7 +27,7 @@ class FieldMeasures:
         self.inside = [0] * count
         self.width = [0.0] * count
 
-    def judge(self, k: int, value: float, made: tuple[float, float, float, float]) -> None:
+    def judge(self, k: int, value: float, made: Made) -> None:
         """Judge what was `made` for `value` over horizon number k: its then value, forecast, lower, upper."""
         then, forecast, lower, upper = made
         error = value - forecast
@@ -69,7 +71,7 @@ class Measures:
         self.bits = 0.0
         self.top1 = 0
         self.top5 = 0
-        self._waiting: OrderedDict[str, deque[NumericOutput]] = OrderedDict()
+        self._waiting: OrderedDict[str, dict[str, list[deque[Made | None]]]] = OrderedDict()
         self._next: OrderedDict[str, list[tuple[str, float]]] = OrderedDict()
 
     def add(self, output: Output) -> None:
@@ -92,21 +94,19 @@ class Measures:
     def _add_numeric(self, output: NumericOutput) -> None:
         self.alerts += output.anomaly
         horizons = output.horizons
-        waiting = self._waiting.setdefault(output.key, deque(maxlen=horizons[-1]))
+        waiting = self._waiting.get(output.key)
+        if waiting is None:
+            waiting = {field: [deque(maxlen=horizon) for horizon in horizons] for field in output.value}
+            self._waiting[output.key] = waiting
         for field, value in output.value.items():
             if field not in self.fields:
                 self.fields[field] = FieldMeasures(horizons)
-            if value is None:
-                continue
-            for k, horizon in enumerate(horizons):
-                if horizon > len(waiting):
-                    break
-                old = waiting[-horizon]
-                then, forecast = old.value[field], old.forecast[field]
-                lower, upper = old.lower[field], old.upper[field]
-                if then is not None and forecast is not None and lower is not None and upper is not None:
-                    self.fields[field].judge(k, value, (then, forecast[k], lower[k], upper[k]))
-        waiting.append(output)
+            forecast, lower, upper = output.forecast[field], output.lower[field], output.upper[field]
+            known = value is not None and forecast is not None and lower is not None and upper is not None
+            for k, made in enumerate(waiting[field]):
+                if len(made) == horizons[k] and made[0] is not None and value is not None:
+                    self.fields[field].judge(k, value, made[0])
+                made.append((value, forecast[k], lower[k], upper[k]) if known else None)  # type: ignore[index,arg-type]
         self._limit(self._waiting, output.key)
 
     def _limit(self, kept: OrderedDict[str, Any], key: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from streamrnn.codecs import Codec
@@ -99,13 +99,29 @@ class Pipeline(Generic[S]):
 
     def process_all(self, message: Message) -> list[Output]:
         """Answer every event of a message, in order. What is not an event is counted, and never raises."""
+        return list(self.answers(message))
+
+    def answers(self, message: Message) -> Iterator[Output]:
+        """`process_all`, an event at a time as the outputs are asked for: a text can be long."""
         try:
             events = self._decode(message)
         except PayloadError as error:
             self.counts[error.reason] += 1
             self._complain(error, message.topic)
-            return []
-        return [self._answer(event, not message.retain) for event in events]
+            return
+        for event in events:
+            yield self._answer(event, not message.retain)
+
+    def status(self) -> str:
+        """Return in a line what was done, and what was let go for which reason."""
+        learner = self.model.learner
+        done = [f"{self.counts['events']} events", f"{len(self.streams)} keys"]
+        if learner:
+            done.append(f"{learner.updates} updates")
+            troubles = {"waits": learner.waits, "updates_dropped": learner.dropped, "roll_backs": learner.rollbacks}
+            done += [f"{count} {name}" for name, count in troubles.items() if count]
+        let_go = self.counts + self.model.counts
+        return ", ".join(done + [f"{count} {reason}" for reason, count in let_go.items() if reason != "events"])
 
     def close(self) -> None:
         """Let a running weight update end, and the learner's thread with it."""

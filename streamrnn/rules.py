@@ -59,6 +59,8 @@ def key_template(text: str) -> str | None:
         return "text that is not empty"
     if re.search(r"[{}]", re.sub(r"\{[1-9][0-9]{0,3}\}", "", text)):
         return "only {1}, {2}, ... in braces"
+    if set("+#") & set(text):
+        return "no + and #: the key becomes part of a topic"
     return None
 
 

@@ -7,14 +7,14 @@ import logging
 import os
 import signal
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
 
-from streamrnn.build import STATE_TOPIC, build_pipelines, mqtt_settings
+from streamrnn.build import STATE_TOPIC, budget, build_pipelines, mqtt_settings
 from streamrnn.config import Config
 from streamrnn.edges.mqtt import Connection
 from streamrnn.events import Message, Output
@@ -24,7 +24,10 @@ from streamrnn.warm import warm
 
 log = logging.getLogger(__name__)
 
-TURN = 64  # messages a pipeline processes before others get the loop
+TURN_S = 0.01  # a pipeline processes before others get the loop
+OUTSTANDING_MAX = 5000  # publishes that wait for the broker's acknowledgement before we do, too ...
+SETTLE_S = 1.0  # ... for so long
+TROUBLES = ("lost", "refused", "subscribe_refused", "redelivered", "undecodable", "publish_dropped")
 DRAIN_S = 10.0
 STATUS_S = 60.0
 
@@ -60,17 +63,31 @@ class Lane:
         while True:
             await self.filled.wait()
             await connected.wait()
-            was_full = self.full
-            for _ in range(min(TURN, len(self.queue))):
+            began = time.monotonic()
+            while self.queue and time.monotonic() - began < TURN_S:
+                was_full = self.full
                 message = self.queue.popleft()
-                for output in self.pipeline.process_all(message):
+                for output in self.pipeline.answers(message):
                     self.publish(connection, message, output)
-            if was_full or not self.queue:
-                connection.resume()
+                    if time.monotonic() - began >= TURN_S:  # a long text, or a slow model
+                        await self.let_others(connection)
+                        began = time.monotonic()
+                if was_full:
+                    connection.resume()
             if not self.queue:
                 self.filled.clear()
                 self.idle.set()
-            await asyncio.sleep(0)
+                connection.resume()
+            await self.let_others(connection)
+
+    async def let_others(self, connection: Connection) -> None:
+        """Give the loop away, for longer when the broker is far behind with its acknowledgements."""
+        await asyncio.sleep(0)
+        if connection.outstanding >= OUTSTANDING_MAX:
+            # They come on the same socket as messages, which is not read for ever while the queue is full.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_S):
+                    await connection.settled(below=OUTSTANDING_MAX // 2)
 
     def publish(self, connection: Connection, message: Message, output: Output) -> None:
         """Publish an output, with the time it took since its message arrived."""
@@ -94,13 +111,10 @@ class Service:
     ----------
     ready
         Set when kernels are warm and subscriptions are granted.
-    counts
-        ``queue_dropped``: QoS 0 messages that found a queue full.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.counts: Counter[str] = Counter()
         self.ready = asyncio.Event()
         self.stopping = asyncio.Event()
         self.connected = asyncio.Event()
@@ -112,6 +126,9 @@ class Service:
         if self.config.state is not None:
             log.warning("state: this version keeps nothing across restarts; the key has no effect yet")
         for name, spec in self.config.pipelines.items():
+            ceiling = budget(spec).total
+            if ceiling > spec.limits.memory_mb * 2**20:
+                log.warning("%s: may need %d MiB with all its keys, above limits.memory_mb", name, ceiling >> 20)
             log.info("%s: compiling kernels, or loading them from the cache", name)
             await asyncio.to_thread(warm, spec)
         pipelines = build_pipelines(self.config)
@@ -119,7 +136,10 @@ class Service:
             Lane(pipeline, self.config.pipelines[name].output, self.config.pipelines[name].limits.queue)
             for name, pipeline in pipelines.items()
         ]
-        topics = {topic: spec.input.qos for spec in self.config.pipelines.values() for topic in spec.input.topic}
+        topics: dict[str, int] = {}
+        for spec in self.config.pipelines.values():
+            for topic in spec.input.topic:
+                topics[topic] = max(spec.input.qos, topics.get(topic, 0))
         connection = Connection(mqtt_settings(self.config), list(topics.items()), self.take, self._on_state)
         self.connection = connection
         try:
@@ -150,9 +170,11 @@ class Service:
         if message.topic == STATE_TOPIC:
             return True  # our own word, seen by a pipeline that listens to everything
         lanes = [lane for lane in self.lanes if lane.pipeline.keys.key(message.topic) is not None]
-        if any(lane.full for lane in lanes):
+        full = [lane for lane in lanes if lane.full]
+        if full:
             if message.qos == 0:
-                self.counts["queue_dropped"] += 1
+                for lane in full:
+                    lane.pipeline.counts["queue_dropped"] += 1
             return False
         for lane in lanes:
             lane.put(message)
@@ -182,21 +204,11 @@ class Service:
 
     def _log_status(self) -> None:
         for lane in self.lanes:
-            learner = lane.pipeline.model.learner
-            log.info(
-                "%s: %d events, %d keys, %d updates, %d waiting%s",
-                lane.pipeline.name,
-                lane.pipeline.counts["events"],
-                len(lane.pipeline.streams),
-                learner.updates if learner else 0,
-                len(lane.queue),
-                "".join(f", {count} {reason}" for reason, count in self._let_go(lane)),
-            )
-
-    def _let_go(self, lane: Lane) -> Iterator[tuple[str, int]]:
-        for reason, count in (lane.pipeline.counts + lane.pipeline.model.counts + self.counts).items():
-            if reason != "events":
-                yield reason, count
+            log.info("%s: %s, %d waiting", lane.pipeline.name, lane.pipeline.status(), len(lane.queue))
+        counts = self.connection.counts if self.connection is not None else {}
+        troubles = [f"{counts[name]} {name}" for name in TROUBLES if counts.get(name)]
+        if troubles:
+            log.info("mqtt: %s", ", ".join(troubles))
 
     async def _drain(self, connection: Connection) -> None:
         """Take no more, answer what was taken, and say goodbye; within a deadline."""

@@ -255,14 +255,24 @@ class Pipeline(Spec, frozen=True, kw_only=True):
         """A pipeline must not be fed what it publishes."""
         if self.output.topic is None:
             return
-        template = self.output.topic.replace("{pipeline}", name)
-        if self.input.key is not None and "{" not in self.input.key:
-            template = template.replace("{key}", self.input.key)
         for each in self.input.topic:
-            if rules.may_match(each, template):
+            if rules.may_match(each, published(name, self)):
                 loop = f'a feedback loop: "{each}" can match what is published to "{self.output.topic}"'
                 yield ("input.topic", "output.topic"), f"{loop}; narrow it or change output.topic"
                 return
+
+
+def published(name: str, pipeline: Pipeline) -> str:
+    """The topics a pipeline publishes to, with nothing but ``{key}`` left open; empty for none."""
+    template = (pipeline.output.topic or "").replace("{pipeline}", name)
+    key = pipeline.input.key
+    return template if key is None or "{" in key else template.replace("{key}", key)
+
+
+def feeds(name: str, giver: Pipeline, taker: Pipeline) -> bool:
+    """Whether `taker` may listen to what `giver`, the pipeline of that name, publishes."""
+    template = published(name, giver)
+    return bool(template) and any(rules.may_match(each, template) for each in taker.input.topic)
 
 
 class Config(Spec, frozen=True, kw_only=True):
@@ -281,3 +291,21 @@ class Config(Spec, frozen=True, kw_only=True):
         dict[Annotated[str, Meta(pattern="^[A-Za-z0-9_-]+$", extra={"check": rules.pipeline_name})], Pipeline],
         Meta(description="Pipelines by their names.", min_length=1),
     ]
+
+    def broken_rules(self, name: str) -> Iterator[BrokenRule]:  # noqa: ARG002
+        """No pipeline is fed, by way of others, what comes of its own outputs."""
+        for first in self.pipelines:
+            reached, ahead = {first}, [first]
+            while ahead:
+                giver = ahead.pop()
+                fed = [
+                    taker
+                    for taker, spec in self.pipelines.items()
+                    if taker != giver and feeds(giver, self.pipelines[giver], spec)
+                ]
+                if first in fed:
+                    loop = f"a feedback loop: {giver} publishes to it, and listens to what comes of it"
+                    yield (f"pipelines.{first}.input.topic",), loop
+                    return
+                ahead += [taker for taker in fed if taker not in reached]
+                reached.update(fed)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from streamrnn.build import build_pipeline
 from streamrnn.events import Message, Record
 from streamrnn.kernels.jit import seal
@@ -28,8 +30,10 @@ def sample_messages(spec: PipelineSpec, count: int) -> list[Message]:
 
 def warm(spec: PipelineSpec) -> None:
     """Drive a twin of the pipeline through its first updates, and seal the machine code for the next start."""
+    # Whatever the configuration says of learn.every: an update at every event, so that one comes soon.
+    spec = msgspec.structs.replace(spec, learn=msgspec.structs.replace(spec.learn, every=1))
     twin: Pipeline[Any] = build_pipeline("warm", spec, 0)
-    for message in sample_messages(spec, spec.learn.length + 2 * spec.learn.every + 1):
+    for message in sample_messages(spec, spec.learn.length + 3):
         twin.process_all(message)
     twin.close()
     seal()

@@ -939,3 +939,27 @@ def test_no_values_raise_anything_but_a_config_error(tree: dict[str, Any]):
     else:
         assert answer != []
         assert all(problem.startswith("<string>:") for problem in answer)
+
+
+def test_pipelines_that_feed_each_other_in_a_circle_are_refused_and_those_in_a_row_are_not():
+    row = """\
+pipelines:
+  a: {input: {topic: x}, output: {topic: y}}
+  b: {input: {topic: y}, output: {topic: z}}
+"""
+    circle = row + "  c: {input: {topic: z}, output: {topic: x}}\n"
+
+    assert ["a", "b"] == list(loads(row).pipelines)
+    with pytest.raises(ConfigError) as caught:
+        loads(circle, "pump.yaml")
+    assert [
+        "pump.yaml:2: pipelines.a.input.topic: a feedback loop: c publishes to it, and listens to what comes of it"
+    ] == caught.value.problems
+
+
+def test_a_key_that_could_not_stand_in_a_topic_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        loads("pipelines: {p: {input: {topic: a/+, key: 'a+b'}}}", "pump.yaml")
+    assert [
+        'pump.yaml:1: pipelines.p.input.key: expected no + and #: the key becomes part of a topic, got "a+b"'
+    ] == (caught.value.problems)

@@ -287,3 +287,47 @@ def test_a_signal_while_kernels_compile_or_no_broker_is_there_ends_it_too(tmp_pa
         daemon.says("p: compiling kernels")
         assert daemon.stop() == 0
     assert "Traceback" not in daemon.log
+
+
+def test_a_long_text_gives_an_output_per_character_and_leaves_the_loop_to_others(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    characters = 30_000
+    text = f"""
+mqtt: {{url: "{mosquitto.url}"}}
+pipelines:
+  letters:
+    input: {{topic: text/+, payload: text}}
+    model: {{hidden: 4}}
+    learn: {{enabled: false}}
+  numbers:
+    input: {{topic: number, payload: number}}
+    model: {{hidden: 4}}
+"""
+    with (
+        Daemon(tmp_path, text) as daemon,
+        Client(mosquitto.port, "streamrnn/letters/#", "streamrnn/numbers/#") as client,
+    ):
+        daemon.says("ready")
+        client.publish("text/book", "ab" * (characters // 2))
+        client.publish("number", "1")
+        outputs = client.outputs(characters + 1)
+        assert daemon.stop() == 0
+    letters = [output for output in outputs if output["pipeline"] == "letters"]
+    assert list(range(characters)) == [output["seq"] for output in letters]
+    assert "numbers" in {output["pipeline"] for output in outputs[: characters // 2]}
+    assert "publish_dropped" not in daemon.log
+
+
+def test_a_topic_of_two_pipelines_is_subscribed_to_at_the_higher_qos(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    text = f"""
+mqtt: {{url: "{mosquitto.url}"}}
+pipelines:
+  careful: {{input: {{topic: a/b, qos: 1}}, model: {{hidden: 4}}}}
+  careless: {{input: {{topic: a/b, qos: 0}}, model: {{hidden: 4}}}}
+"""
+    with Daemon(tmp_path, text) as daemon:
+        daemon.says("ready")
+        assert daemon.stop() == 0
+    assert "a/b (QoS 1)" in mosquitto.log
+    assert "a/b (QoS 0)" not in mosquitto.log

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 Receive = Callable[[Message], bool]
 """Called on the loop in arrival order. True: taken, acknowledged at once. False: not now, see `resume`."""
 
-HELD_MAX = 64  # more than brokers let be in flight (mosquitto 20, EMQX 32)
+HELD_MAX = 1000  # more than brokers let be in flight (mosquitto 20, EMQX 32)
 
 
 class Connection:
