@@ -43,7 +43,7 @@ def main() -> None:
         typer.echo(error, err=True)
         raise SystemExit(error.exit_status) from None
     except OSError as error:  # the standard output is on a full disk, say
-        typer.echo(f"{error.strerror or error}", err=True)
+        typer.echo(error, err=True)
         raise SystemExit(1) from None
 
 

@@ -102,11 +102,14 @@ class Measures:
             if field not in self.fields:
                 self.fields[field] = FieldMeasures(horizons)
             forecast, lower, upper = output.forecast[field], output.lower[field], output.upper[field]
-            known = value is not None and forecast is not None and lower is not None and upper is not None
-            for k, made in enumerate(waiting[field]):
-                if len(made) == horizons[k] and made[0] is not None and value is not None:
-                    self.fields[field].judge(k, value, made[0])
-                made.append((value, forecast[k], lower[k], upper[k]) if known else None)  # type: ignore[index,arg-type]
+            for k, ring in enumerate(waiting[field]):
+                old = ring[0] if len(ring) == horizons[k] else None
+                if value is None or forecast is None or lower is None or upper is None:
+                    ring.append(None)
+                    continue
+                if old is not None:
+                    self.fields[field].judge(k, value, old)
+                ring.append((value, forecast[k], lower[k], upper[k]))
         self._limit(self._waiting, output.key)
 
     def _limit(self, kept: OrderedDict[str, Any], key: str) -> None:
