@@ -1,0 +1,100 @@
+"""The value a day earlier, which is what a seasonal-naive forecast says: found by event times, with no look-ahead.
+
+Not a model of seasons: a day is the only one tried, and only of streams slow enough that it fits into memory.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamrnn.codecs import is_date
+
+DAY = 86_400.0  # seconds
+GAPS = 32  # the usual gap of a stream is the median of so many, its first
+SLOTS_MAX = 10_080  # events kept: a week of minutes
+ROOM = 4_000_000  # numbers kept for all keys of a pipeline
+
+
+class Season:
+    """One key's values of the last day, or of as many whole days as the longest horizon wants.
+
+    The time since the first event is divided into slots of one usual gap; each keeps the newest event in it.
+
+    Parameters
+    ----------
+    fields
+        Count of the fields F.
+    longest
+        The longest horizon, in events.
+
+    Attributes
+    ----------
+    gap
+        The usual seconds between events. 0 until it is known, and for good when a day of the stream has fewer
+        than two events or more than SLOTS_MAX, or no place was left.
+    """
+
+    def __init__(self, fields: int, longest: int) -> None:
+        self.gap = 0.0
+        self._fields = fields
+        self._longest = longest
+        self._start = self._last = math.nan
+        self._gaps: list[float] | None = []  # None: seen
+        self._times: NDArray[np.float64] = np.empty(0)  # (slots,) of the event in each slot; NaN for none
+        self._values: NDArray[np.float64] = np.empty((0, fields))  # (slots, F) NaN where missing
+
+    @property
+    def size(self) -> int:
+        """Numbers kept."""
+        return self._values.size
+
+    def find(self, time: float, made: float) -> NDArray[np.float64] | None:
+        """Return what a seasonal-naive forecast `made` at one time said of another; None if it had nothing to say.
+
+        That is the values (F,) one day before `time`, within half a gap; when they were not known yet, those
+        of the fewest whole days before.
+        """
+        if not self.gap or not is_date(made):
+            return None
+        wanted = time - DAY * max(math.ceil((time - made) / DAY), 1)
+        slot = self._slot(wanted)
+        then = self._times[slot]
+        found = abs(then - wanted) <= 0.5 * self.gap and then <= made  # neither holds of NaN
+        values: NDArray[np.float64] = self._values[slot]
+        return values if found else None
+
+    def learn_one(self, time: float, values: Sequence[float | None], room: int) -> None:
+        """Keep the values (F,) of an event, if that needs no more than `room` numbers."""
+        if not is_date(time):
+            return
+        if self._gaps is not None:
+            self._count_gap(time, room)
+        elif self.gap:
+            slot = self._slot(time)
+            self._times[slot] = time
+            self._values[slot] = [math.nan if value is None else value for value in values]
+
+    def _count_gap(self, time: float, room: int) -> None:
+        """Learn how far apart events are, and make place for the days when that is known."""
+        assert self._gaps is not None  # noqa: S101
+        if time > self._last:
+            self._gaps.append(time - self._last)
+        self._last = time
+        if len(self._gaps) < GAPS:
+            return
+        gap = statistics.median(self._gaps)
+        self._gaps = None
+        days = max(math.ceil(self._longest * gap / DAY), 1)
+        slots = math.ceil(days * DAY / gap) + 2  # the one being filled, and one for rounding
+        if 2.0 * gap <= DAY <= SLOTS_MAX * gap and slots <= SLOTS_MAX + 2 and slots * self._fields <= room:
+            self.gap, self._start = gap, time
+            self._times = np.full(slots, math.nan)
+            self._values = np.full((slots, self._fields), math.nan)
+
+    def _slot(self, time: float) -> int:
+        return math.floor((time - self._start) / self.gap + 0.5) % len(self._times)
