@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 WIDTH = 10.0  # inches
 DPI = 160
 ALERT_SCORE = 0.5
-FAR = 0.25  # of the span of the values: what is farther out of it is cut off
+FAR = 0.25  # of the span of the values: a forecast or interval farther out of it is cut off,
+RARE = 0.01  # and the farthest of them, this share
 CLOSE_UP = 3 * NEWEST  # with more events than that, the newest are drawn once more by themselves
 
 # Told apart by colour-blind readers too: Okabe and Ito 2008, beside a dark grey.
@@ -228,8 +229,12 @@ def _limits(panel: Axes, points: Points, columns: Sequence[int]) -> None:
     bottom, top = lowest, highest
     for column in others:
         if np.isfinite(points.low[:, column]).any():
-            bottom = min(bottom, max(float(np.nanmin(points.low[:, column])), lowest - FAR * span))
-            top = max(top, min(float(np.nanmax(points.high[:, column])), highest + FAR * span))
+            low, high = (
+                np.nanquantile(points.low[:, column], RARE),
+                np.nanquantile(points.high[:, column], 1 - RARE),
+            )
+            bottom = min(bottom, max(float(low), lowest - FAR * span))
+            top = max(top, min(float(high), highest + FAR * span))
     margin = 0.04 * (top - bottom or span)
     panel.set_ylim(bottom - margin, top + margin)
 

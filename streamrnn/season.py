@@ -62,11 +62,12 @@ class Season:
         if not self.gap or not is_date(made):
             return None
         wanted = time - DAY * max(math.ceil((time - made) / DAY), 1)
-        slot = self._slot(wanted)
-        then = self._times[slot]
-        found = abs(then - wanted) <= 0.5 * self.gap and then <= made  # neither holds of NaN
-        values: NDArray[np.float64] = self._values[slot]
-        return values if found else None
+        nearest, found = 0.5 * self.gap, None
+        for slot in self._slots(wanted):
+            then = self._times[slot]
+            if then <= made and abs(then - wanted) <= nearest:  # neither holds of NaN
+                nearest, found = abs(then - wanted), self._values[slot]
+        return found
 
     def learn_one(self, time: float, values: Sequence[float | None], room: int) -> None:
         """Keep the values (F,) of an event, if that needs no more than `room` numbers."""
@@ -75,7 +76,7 @@ class Season:
         if self._gaps is not None:
             self._count_gap(time, room)
         elif self.gap:
-            slot = self._slot(time)
+            slot = self._slots(time)[1]
             self._times[slot] = time
             self._values[slot] = [math.nan if value is None else value for value in values]
 
@@ -90,11 +91,14 @@ class Season:
         gap = statistics.median(self._gaps)
         self._gaps = None
         days = max(math.ceil(self._longest * gap / DAY), 1)
-        slots = math.ceil(days * DAY / gap) + 2  # the one being filled, and one for rounding
-        if 2.0 * gap <= DAY <= SLOTS_MAX * gap and slots <= SLOTS_MAX + 2 and slots * self._fields <= room:
+        # A day more, for events that are missing; a slot being filled, and one beside each end.
+        slots = math.ceil(min((days + 1) * DAY / gap, SLOTS_MAX)) + 3
+        if 2.0 * gap <= DAY and days * DAY <= SLOTS_MAX * gap and slots * self._fields <= room:
             self.gap, self._start = gap, time
             self._times = np.full(slots, math.nan)
             self._values = np.full((slots, self._fields), math.nan)
 
-    def _slot(self, time: float) -> int:
-        return math.floor((time - self._start) / self.gap + 0.5) % len(self._times)
+    def _slots(self, time: float) -> tuple[int, int, int]:
+        """Return the slot of a time between those beside it: an event half a gap away may be in one of them."""
+        middle, count = math.floor((time - self._start) / self.gap + 0.5), len(self._times)
+        return (middle - 1) % count, middle % count, (middle + 1) % count

@@ -162,6 +162,10 @@ def test_only_one_edge_imports_each_mqtt_library() -> None:
     }
 
 
+def test_only_pictures_import_matplotlib() -> None:
+    assert {"plot"} == importers("matplotlib")
+
+
 def test_only_yamlfile_parses_yaml() -> None:
     assert {"config", "yamlfile"} == importers("yaml")  # config writes it
 
