@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from typing import Any, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
 
 from streamrnn.events import NumericOutput, Output, SymbolOutput
 from streamrnn.season import ROOM, Season
 
-Numbers: TypeAlias = NDArray[np.float64]
 Made: TypeAlias = tuple[float, float, float, float, float]  # time and value then, forecast, lower, upper
 
 
@@ -154,7 +151,7 @@ class Measures:
         if waiting is None:
             waiting = self._waiting[output.key] = _Waiting(tuple(output.value), output.horizons)
         season = waiting.season
-        before: dict[int, Numbers | None] = {}  # by horizon: values a day before, of all fields
+        before: dict[int, Sequence[float] | None] = {}  # by horizon: values a day before, of all fields
         for f, (field, value) in enumerate(output.value.items()):
             of = self.fields.get(field)
             if of is None:
@@ -167,11 +164,12 @@ class Measures:
                 old = ring[0] if len(ring) == ring.maxlen else None
                 if old is not None:
                     error = of.judge(k, value, old)
-                    if k not in before:
-                        before[k] = season.find(output.time, old[0])
-                    row = before[k]
-                    if row is not None and not math.isnan(row[f]):
-                        of.judge_seasonal(k, value, float(row[f]), error)
+                    if season.gap:
+                        if k not in before:
+                            before[k] = season.find(output.time, old[0])
+                        row = before[k]
+                        if row is not None and row[f] == row[f]:
+                            of.judge_seasonal(k, value, row[f], error)
                 ring.append((output.time, value, forecast[k], lower[k], upper[k]))
         held = season.size
         season.learn_one(output.time, list(output.value.values()), self._room)

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import math
 import statistics
+from array import array
 from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
 
 from streamrnn.codecs import is_date
 
@@ -45,15 +43,15 @@ class Season:
         self._longest = longest
         self._start = self._last = math.nan
         self._gaps: list[float] | None = []  # None: seen
-        self._times: NDArray[np.float64] = np.empty(0)  # (slots,) of the event in each slot; NaN for none
-        self._values: NDArray[np.float64] = np.empty((0, fields))  # (slots, F) NaN where missing
+        self._times = array("d")  # (slots,) of the event in each slot; NaN for none
+        self._values = array("d")  # (slots F,) NaN where missing
 
     @property
     def size(self) -> int:
         """Numbers kept."""
-        return self._values.size
+        return len(self._values)
 
-    def find(self, time: float, made: float) -> NDArray[np.float64] | None:
+    def find(self, time: float, made: float) -> Sequence[float] | None:
         """Return what a seasonal-naive forecast `made` at one time said of another; None if it had nothing to say.
 
         That is the values (F,) one day before `time`, within half a gap; when they were not known yet, those
@@ -62,12 +60,12 @@ class Season:
         if not self.gap or not is_date(made):
             return None
         wanted = time - DAY * max(math.ceil((time - made) / DAY), 1)
-        nearest, found = 0.5 * self.gap, None
+        nearest, found = 0.5 * self.gap, -1
         for slot in self._slots(wanted):
             then = self._times[slot]
             if then <= made and abs(then - wanted) <= nearest:  # neither holds of NaN
-                nearest, found = abs(then - wanted), self._values[slot]
-        return found
+                nearest, found = abs(then - wanted), slot
+        return None if found < 0 else self._values[found * self._fields : (found + 1) * self._fields]
 
     def learn_one(self, time: float, values: Sequence[float | None], room: int) -> None:
         """Keep the values (F,) of an event, if that needs no more than `room` numbers."""
@@ -78,7 +76,8 @@ class Season:
         elif self.gap:
             slot = self._slots(time)[1]
             self._times[slot] = time
-            self._values[slot] = [math.nan if value is None else value for value in values]
+            numbers = array("d", [math.nan if value is None else value for value in values])
+            self._values[slot * self._fields : (slot + 1) * self._fields] = numbers
 
     def _count_gap(self, time: float, room: int) -> None:
         """Learn how far apart events are, and make place for the days when that is known."""
@@ -95,8 +94,8 @@ class Season:
         slots = math.ceil(min((days + 1) * DAY / gap, SLOTS_MAX)) + 3
         if 2.0 * gap <= DAY and days * DAY <= SLOTS_MAX * gap and slots * self._fields <= room:
             self.gap, self._start = gap, time
-            self._times = np.full(slots, math.nan)
-            self._values = np.full((slots, self._fields), math.nan)
+            self._times = array("d", [math.nan]) * slots
+            self._values = array("d", [math.nan]) * (slots * self._fields)
 
     def _slots(self, time: float) -> tuple[int, int, int]:
         """Return the slot of a time between those beside it: an event half a gap away may be in one of them."""
