@@ -167,6 +167,20 @@ def test_value_that_was_not_known_yet_is_not_used() -> None:
         assert found[0] == 200 - 24 * days
 
 
+def test_event_that_came_early_or_late_is_found_if_it_was_known() -> None:
+    of = filled(3600.0, 100)
+    missed = START + 100 * 3600.0
+    of.learn_one(missed + 0.4 * 3600.0, [7.0], season.ROOM)
+    for late, made, expected in [
+        (0.6, 0.5, 7.0),  # of its two neighbours' slots, one has it
+        (0.0, 0.5, 7.0),
+        (0.0, 0.0, None),  # it came after the forecast was made
+        (0.95, 0.5, None),  # more than half a gap away
+    ]:
+        found = of.find(missed + DAY + late * 3600.0, missed + made * 3600.0 + max(late - 0.5, 0) * 3600.0)
+        assert expected == (None if found is None else found[0])
+
+
 def test_season_is_learned_only_from_when_the_gap_is_known() -> None:
     of = filled(3600.0, 40)
     first = GAPS + 1  # the event after the one that makes the gap known

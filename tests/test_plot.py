@@ -23,9 +23,11 @@ from streamrnn.trace import NumericTrace, SymbolTrace, Trace
 START = 1_700_000_000.0
 
 
-def numbers(count: int, fields: int = 1, key: str = "k", start: float = START, spike: float = 50.0) -> NumericTrace:
+def numbers(
+    count: int, fields: int = 1, key: str = "k", start: float = START, spike: float = 50.0, field: str = "f"
+) -> NumericTrace:
     """Waves with one spike, which is an alert, at the fifth event from the beginning of the second half."""
-    names = [f"f{n}" for n in range(fields)]
+    names = [f"{field}{n}" for n in range(fields)]
     trace = NumericTrace(key, names)
     for i in range(count):
         strange = i == count // 2 + 5
@@ -79,7 +81,7 @@ def line(panel: Axes, name: str) -> Any:
         numbers(5000),
         numbers(700, fields=8),
         numbers(60, start=0.0),
-        numbers(60, key="50 $ a$b_{ \n 湿度 " + "long " * 100),
+        numbers(60, key="50 $ a$b_{ \n 湿度 " + "long " * 100, field="a$b_{$ % \n"),
         numbers(60, spike=1e30),
         symbols(1),
         symbols(3000),
@@ -147,6 +149,13 @@ def test_interval_that_explodes_does_not_flatten_the_values() -> None:
     column = trace.column(0, trace.UPPER)
     trace.all.points().high[100:200, column] = 1e9
     assert drawn(trace).axes[0].get_ylim()[1] < 2.0
+    points, value = trace.all.points(), trace.column(0, trace.VALUE)
+    points.low[:, trace.column(0, trace.LOWER)] = points.low[:, value] - 0.1
+    points.high[:, column] = points.high[:, value] + 0.1
+    points.low[100, trace.column(0, trace.LOWER)] = -1e9
+    points.high[100, column] = 1e9  # one alone does not even take its share
+    bottom, top = drawn(trace).axes[0].get_ylim()
+    assert -1.3 < bottom < top < 1.3
 
 
 def test_without_matplotlib_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
