@@ -113,39 +113,64 @@ def replay(
     key: Annotated[
         str | None, typer.Option(metavar="K", help="Key of rows without a topic; default: the file's name.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the measures to this file, as JSON.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw a picture of one key to this file, as PNG.")
+    ] = None,
+    plot_key: Annotated[
+        str | None, typer.Option(metavar="K", help="Which key to draw; default: the first one seen.")
+    ] = None,
 ) -> None:
     """Run a pipeline over recorded files as fast as it goes, and print how good its forecasts were.
 
-    Example: streamrnn replay config/numbers.yaml readings.csv --output outputs.csv
+    Example: streamrnn replay config/numbers.yaml readings.csv --output outputs.csv --plot picture.png
     """
     loaded = config.load(path)
     log_to_stderr(logging.WARNING)
+    from streamrnn import plot as plotting
     from streamrnn import replay as replaying
     from streamrnn.build import build_pipeline
     from streamrnn.report import measures_tables
+    from streamrnn.summary import encode, summarise
+    from streamrnn.trace import Recorder
     from streamrnn.warm import warm
 
     name, spec = choose(loaded, pipeline)
     if inputs.count("-") > 1:
         raise UsageError("the standard input (-) can be read once only")
-    if output is not None and any(output.resolve() == Path(each).resolve() for each in inputs):
-        raise UsageError(f"--output: {output} is also an input")
-    with err.status("compiling kernels, or loading them from the cache"):  # on a terminal only
-        warm(spec)
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the output is tidied away
-    running = build_pipeline(name, spec, loaded.seed if seed is None else seed)
-    replayed = replaying.Replay(running)
-    with ExitStack() as stack:
-        writer = replaying.open_output(output, spec, stack)
-        progress = stack.enter_context(progress_bar())
-        for each in inputs:
-            rows = replaying.messages(each, spec, running, key)
-            replayed.run(progress.track(rows, total=row_estimate(each), description=each), writer)
-        running.close()
-    for table in measures_tables(replayed, name):
-        out.print(table)
-    if replayed.rows and not replayed.measures.events:
-        raise StreamrnnError("none of the rows was an event for this pipeline")
+    replaying.check_targets({"--output": output, "--report": report, "--plot": plot}, inputs)
+    if plot is not None:
+        plotting.require()
+    elif plot_key is not None:
+        raise UsageError("--plot-key: says which key to draw, but there is no --plot")
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that files begun are tidied away
+    chosen_seed = loaded.seed if seed is None else seed
+    with ExitStack() as last:
+        picture = replaying.open_target(plot, last)
+        with ExitStack() as stack:  # the other files are whole also when there is nothing to draw
+            sheet = replaying.open_target(report, stack)
+            writer = replaying.open_output(output, spec, stack)
+            with err.status("compiling kernels, or loading them from the cache"):  # on a terminal only
+                warm(spec)
+            running = build_pipeline(name, spec, chosen_seed)
+            replayed = replaying.Replay(running, Recorder(plot_key) if picture else None)
+            with progress_bar() as progress:
+                for each in inputs:
+                    rows = replaying.messages(each, spec, running, key)
+                    replayed.run(progress.track(rows, total=row_estimate(each), description=each), writer)
+            running.close()
+            summary = summarise(replayed, name, spec, chosen_seed, inputs)
+            if sheet:
+                sheet.write(encode(summary))
+        for table in measures_tables(summary):
+            out.print(table)
+        if replayed.rows and not summary.events:
+            raise StreamrnnError("none of the rows was an event for this pipeline")
+        if picture:
+            trace = replayed.recorded()
+            picture.write(plotting.png(trace, f"{name} · {trace.key}"))
 
 
 @app.command()

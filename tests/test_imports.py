@@ -23,16 +23,20 @@ RANKS = {
     "codecs": 2,
     "learn": 2,
     "pipeline": 3,
-    "measures": 3,
     "rules": 3,
+    "season": 3,
     "telemetry": 3,
+    "trace": 3,
     "yamlfile": 3,
     "conversion": 4,
     "edges": 4,
+    "measures": 4,
+    "plot": 4,
     "specs": 5,
     "config": 6,
     "replay": 6,
     "build": 7,
+    "summary": 8,
     "warm": 8,
     "report": 9,
     "sense": 9,
@@ -156,6 +160,10 @@ def test_only_one_edge_imports_each_mqtt_library() -> None:
     assert {"aiomqtt": {"edges.link"}, "paho": {"edges.link"}, "amqtt": {"edges.broker"}} == {
         package: importers(package) for package in ("aiomqtt", "paho", "amqtt")
     }
+
+
+def test_only_pictures_import_matplotlib() -> None:
+    assert {"plot"} == importers("matplotlib")
 
 
 def test_only_yamlfile_parses_yaml() -> None:

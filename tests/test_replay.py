@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import csv
-import gzip
-import io
 import json
-import logging
 import math
 import os
 import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from replay_support import NUMERIC, SMALL, SYMBOLS, Replay, assert_refused, lines, measured, rows, write
 
-from streamrnn import cli, config
+from streamrnn import config
 from streamrnn.build import build_pipeline
 from streamrnn.events import Message, NumericOutput, Output
 from streamrnn.measures import FieldMeasures, Measures
 
-SMALL = "model: {hidden: 6}, learn: {every: 2, windows: 2, length: 8, history: 64}"
-NUMERIC = f"""
-mqtt: {{url: "mqtt://127.0.0.1:1"}}
-pipelines:
-  line: {{input: {{topic: plant/+/t, fields: [x, y]}}, forecast: {{horizons: [1, 3]}}, {SMALL}}}
-"""
-SYMBOLS = f"pipelines: {{typed: {{input: {{topic: keys/+, symbol: k}}, {SMALL}}}}}"
 COLUMNS = [
     *("pipeline", "key", "seq", "time", "value.x", "value.y"),
     *("forecast.x.1", "forecast.x.3", "forecast.y.1", "forecast.y.3"),
@@ -42,70 +32,9 @@ COLUMNS = [
 ]
 
 
-class Ended(NamedTuple):
-    status: int
-    stdout: str
-    stderr: str
-
-
-Replay = Callable[..., Ended]
-
-
-@pytest.fixture
-def replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Replay]:
-    """Run the command in this process, in a folder that has configurations of numbers and of symbols."""
-    (tmp_path / "numbers.yaml").write_text(NUMERIC)
-    (tmp_path / "symbols.yaml").write_text(SYMBOLS)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-
-    def run(*arguments: str, stdin: bytes = b"") -> Ended:
-        monkeypatch.setattr(sys, "argv", ["streamrnn", "replay", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert isinstance(ended.value.code, int)
-        return Ended(ended.value.code, *capsys.readouterr())
-
-    yield run
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
-def rows(count: int, first: int = 0) -> list[dict[str, Any]]:
-    """Two waves, one with gaps."""
-    return [
-        {"x": round(math.sin(i / 4), 6), "y": None if i % 9 == 4 else float(i * 31 % 17)}
-        for i in range(first, first + count)
-    ]
-
-
-def write(path: str, records: list[dict[str, Any]]) -> str:
-    with gzip.open(path, "wt") if path.endswith(".gz") else open(path, "w") as file:
-        if ".csv" in path:
-            table = csv.DictWriter(file, list(records[0]))
-            table.writeheader()
-            table.writerows(records)
-        else:
-            file.writelines(json.dumps(record) + "\n" for record in records)
-    return path
-
-
-def lines(path: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in Path(path).read_text().splitlines()]
-
-
 def table(path: str) -> list[dict[str, str]]:
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
-
-
-def measured(stdout: str) -> dict[str, list[str]]:
-    """The rows of the printed tables by their first cell."""
-    cells = [re.split(r"\s*[│┃]\s*", line.strip().strip("│┃").strip()) for line in stdout.splitlines()]
-    return {row[0]: row[1:] for row in cells if len(row) > 1}
 
 
 def key_and_seq(outputs: list[dict[str, Any]]) -> list[tuple[str, int]]:
@@ -368,15 +297,6 @@ def test_symbols_are_replayed(replay: Replay) -> None:
 # Mistakes
 
 
-def assert_refused(ended: Ended, status: int, *words: str) -> None:
-    assert ended.status == status
-    assert "Traceback" not in ended.stderr
-    assert len(ended.stderr.splitlines()) == 1
-    for word in words:
-        assert word in ended.stderr
-    assert ended.stdout == ""
-
-
 def test_several_pipelines_want_a_choice(replay: Replay) -> None:
     write("pump.csv", rows(3))
     Path("two.yaml").write_text(NUMERIC + "  other: {input: {topic: o/+/t, fields: [x]}}\n")
@@ -513,7 +433,7 @@ def test_measures_of_symbols_are_those_of_the_definition() -> None:
 @pytest.mark.parametrize(("lower", "upper"), [(5.0, 6.0), (4.0, 5.0), (5.0, 5.0)])
 def test_value_on_a_bound_is_inside(lower: float, upper: float) -> None:
     of = FieldMeasures((1,))
-    of.judge(0, 5.0, (5.0, 5.0, lower, upper))
+    of.judge(0, 5.0, (0.0, 5.0, 5.0, lower, upper))
     assert (of.coverage(0), of.mean_width(0)) == (1.0, upper - lower)
 
 
@@ -538,17 +458,18 @@ def test_printed_measures_are_those_of_the_outputs(replay: Replay) -> None:
         [
             f"{of.horizons[k]}",
             f"{of.judged[k]}",
-            f"{of.mae(k):.6g}",
-            f"{of.rmse(k):.6g}",
+            f"{of.mae(k):.5g}",
+            f"{of.rmse(k):.5g}",
             f"{of.skill(k):+.3f}",
+            "-",  # rows are not times, so no day is known
             f"{of.coverage(k):.1%}",
-            f"{of.mean_width(k):.6g}",
+            f"{of.mean_width(k):.5g}",
         ]
         for of in measures.fields.values()
         for k in range(2)
     ]
     assert printed == expected
-    for title in ("horizon", "forecasts", "MAE", "RMSE", "skill", "coverage", "mean width"):
+    for title in ("ahead", "judged", "MAE", "RMSE", "skill", "vs day", "coverage", "width"):
         assert title in stdout
     summary = measured(stdout)
     assert [summary[name][0] for name in ("rows", "events", "keys")] == ["100", "100", "1"]

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from streamrnn.codecs.number import decimal
 
 EPOCH_SECONDS_MAX = 253_402_300_800  # the end of the year 9999
+DATES_FROM = 315_532_800  # the year 1980
 
 
 def epoch_seconds(value: object) -> float | None:
@@ -39,6 +40,19 @@ def _of_number(value: object) -> float | None:
     if value >= 1e14:
         return value / 10**6
     return value / 10**3 if value >= 1e11 else float(value)
+
+
+def is_date(time: float) -> bool:
+    """Whether a time, in epoch seconds, is of a calendar, from 1980 on.
+
+    An earlier one is the number of a row in a recording without times, or is from a clock that was never set.
+
+    Examples
+    --------
+    >>> is_date(1_700_000_000.25), is_date(4711.0)
+    (True, False)
+    """
+    return time >= DATES_FROM
 
 
 def _of_text(text: str) -> float | None:

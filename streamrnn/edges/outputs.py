@@ -6,18 +6,18 @@ Not here: what an output holds (events.py).
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 import msgspec
 from msgspec import UNSET
 
 from streamrnn.codecs import encode
-from streamrnn.errors import StreamrnnError, UsageError
+from streamrnn.edges.newfile import NewFile, new_file
+from streamrnn.errors import UsageError
 from streamrnn.events import NumericOutput, Output, SymbolOutput
 
 NEXT_SYMBOLS = 5
@@ -60,27 +60,8 @@ def open_writer(path: str | Path, fields: Sequence[str] | None, horizons: Sequen
     path = Path(path)
     if path.suffix not in (".csv", ".jsonl"):
         raise UsageError(f"{path}: outputs are written as .csv or .jsonl")
-    if path.is_dir():
-        raise UsageError(f"{path}: is a directory")
-    part = path.with_name(path.name + ".part")
-    try:
-        stream = part.open("wb")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
-    try:
-        yield _writer(_Sheet(stream, path), path.suffix, fields, horizons)
-        try:
-            stream.flush()
-            os.fsync(stream.fileno())
-            stream.close()
-            os.replace(part, path)
-        except OSError as error:
-            raise StreamrnnError(f"{path}: writing failed: {error.strerror or error}") from error
-    except BaseException:
-        with suppress(OSError):  # what could not be written is not wanted any more
-            stream.close()
-        part.unlink(missing_ok=True)
-        raise
+    with new_file(path) as file:
+        yield _writer(_Sheet(file), path.suffix, fields, horizons)
 
 
 def _writer(sheet: _Sheet, suffix: str, fields: Sequence[str] | None, horizons: Sequence[int]) -> Writer:
@@ -90,17 +71,13 @@ def _writer(sheet: _Sheet, suffix: str, fields: Sequence[str] | None, horizons: 
 
 
 class _Sheet:
-    """A file to add lines to, whose faults are told by its final name."""
+    """A file to add lines to."""
 
-    def __init__(self, stream: IO[bytes], path: Path) -> None:
-        self._stream = stream
-        self._path = path
+    def __init__(self, file: NewFile) -> None:
+        self._file = file
 
     def add(self, line: bytes) -> None:
-        try:
-            self._stream.write(line + b"\n")
-        except OSError as error:
-            raise StreamrnnError(f"{self._path}: writing failed: {error.strerror or error}") from error
+        self._file.write(line + b"\n")
 
     def add_cells(self, cells: Iterable[object]) -> None:
         self.add(",".join(map(_cell, cells)).encode())
