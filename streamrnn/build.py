@@ -19,6 +19,7 @@ from streamrnn.learn.detector import Detector
 from streamrnn.learn.learner import Learner
 from streamrnn.learn.network import Network
 from streamrnn.learn.numeric import HISTORY, NumericModel
+from streamrnn.learn.readout import Readout
 from streamrnn.learn.scaler import Scaler
 from streamrnn.learn.symbols import ALPHABET, SymbolModel
 from streamrnn.learn.window import Window
@@ -189,7 +190,8 @@ def _stream_bytes(spec: PipelineSpec) -> int:
     if spec.input.symbols:
         return STREAM_OBJECTS + 8 * spec.model.hidden * spec.model.layers + 4 * (ALPHABET + 1)
     fields = len(spec.input.fields)
-    parts = (Scaler(fields), Calibrator(fields, spec.forecast.horizons), Detector(fields))
+    readout = Readout(fields, spec.model.hidden, Scaler.input_count(fields))
+    parts = (Scaler(fields), Calibrator(fields, spec.forecast.horizons), readout, Detector(fields))
     arrays = sum(array.nbytes for part in parts for array in vars(part).values() if isinstance(array, np.ndarray))
     history = Detector.FIRST * Detector.bytes_per_event(fields)
     return STREAM_OBJECTS + 8 * spec.model.hidden * spec.model.layers + arrays - history

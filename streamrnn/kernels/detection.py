@@ -12,15 +12,18 @@ from typing import Final
 from streamrnn.kernels.jit import jit
 from streamrnn.kernels.types import Floats, Ints
 
-VIEWS: Final = 5  # value, slow residual, fast surprise, spread over 60, spread over 120
-SLOW: Final = 20  # events, mean of the residual of the longest horizon
-FAST: Final = 5  # events, mean of the one-step surprise
+VIEWS: Final = 5  # value, slow residual, slow surprise, spread over 60, spread over 120
+SLOW: Final = 20  # events, mean of the residual of the longest horizon ...
+FAST: Final = 10  # ... and of its surprise
 SHORT: Final = 60  # events, spread of the scaled value
 LONG: Final = 120
 WARM: Final = 20  # values a rank needs before it counts
 TOLERANCE: Final = 0.01  # of the range seen, within which values count as equal
 AGE: Final = 0.75
 THRESHOLD: Final = -0.1
+SILENCE: Final = 0.03  # of the age of a stream: how long nothing follows an alert ...
+SILENCE_MIN: Final = 20.0  # events, at the least ...
+SILENCE_MAX: Final = 300.0  # ... and at the most
 RECENT: Final = SLOW + FAST + LONG  # numbers remembered to make the views
 
 
@@ -152,13 +155,12 @@ def score(
             kept = counts[f, :3]
             if not learn:
                 slow, fast, spread, kept = slow.copy(), fast.copy(), spread.copy(), kept.copy()
-            far = residual[f, residual.shape[1] - 1]
+            last = residual.shape[1] - 1
+            far, width = residual[f, last], log_scale[f, last]
             if not math.isnan(far):
                 remember(slow, kept[0], far)
+                remember(fast, kept[1], abs(far) * math.exp(-width) + width)
                 kept[0] += 1
-            near = residual[f, 0]
-            if not math.isnan(near):
-                remember(fast, kept[1], abs(near) * math.exp(-log_scale[f, 0]) + log_scale[f, 0])
                 kept[1] += 1
             remember(spread, kept[2], scaled[f])
             kept[2] += 1
@@ -182,7 +184,7 @@ def score(
         total += loudness[f]
     strangeness = math.log10(total / (fields * VIEWS)) - AGE * math.log10(min(age, capacity) + 2.0)
     loud = strangeness >= THRESHOLD
-    silent = alert[0] >= 0 and age - alert[0] <= min(max(0.04 * age, 20.0), 300.0)
+    silent = alert[0] >= 0 and age - alert[0] <= min(max(SILENCE * age, SILENCE_MIN), SILENCE_MAX)
     value = 1.0 / (1.0 + 10.0 ** (-2.0 * (strangeness - THRESHOLD)))
     if loud and silent:
         value = min(value, 0.49)

@@ -13,7 +13,7 @@ from typing import Final
 from streamrnn.kernels.heads import LOG_SCALE_MAX
 from streamrnn.kernels.jit import jit
 from streamrnn.kernels.products import copy
-from streamrnn.kernels.scaling import unsquash
+from streamrnn.kernels.scaling import squash, unsquash
 from streamrnn.kernels.types import Floats, Ints
 
 GAMMA: Final = 0.05
@@ -69,46 +69,55 @@ def settle(
 
 
 @jit
-def issue(
-    horizons: Ints,
-    waiting: Floats,
-    count: int,
-    y: Floats,
-    base: Floats,
-    stats: Floats,
-    learn: bool,
-    q: Floats,
-    made: Floats,
-) -> bool:
+def forecast(y: Floats, base: Floats, stats: Floats, q: Floats, made: Floats) -> bool:
     """Turn the head's outputs y (2 F K,) into forecasts and intervals of the fields' own units.
 
-    base (F, 2) as `scaling.scale` gave it; stats (F, 4) tells which fields were ever seen. Writes made
-    (F, K, 5), NaN for a field never seen, and when `learn` puts it where `settle` will look for it. Returns
-    whether all of y was finite; what was not is replaced by the mean and the widest scale.
+    base (F, 2) as `scaling.scale` gave it; stats (F, 4) tells which fields were ever seen; q (F, K). Writes made
+    (F, K, 5), NaN for a field never seen. Returns whether all of y was finite; what was not is replaced by the
+    mean and the widest scale.
     """
     finite = True
-    horizon_count = horizons.size
-    outputs = base.shape[0] * horizon_count
-    for f in range(base.shape[0]):
-        ring = 0
-        for k in range(horizon_count):
-            h = horizons[k]
-            forecast = made[f, k]
+    fields, horizons, _ = made.shape
+    for f in range(fields):
+        mean, deviation = base[f, 0], base[f, 1]
+        for k in range(horizons):
+            one = made[f, k]
             if stats[f, 2] == 0.0:
-                forecast[:] = math.nan
-            else:
-                location = float(y[f * horizon_count + k])
-                log_scale = float(y[outputs + f * horizon_count + k])
-                if not (math.isfinite(location) and math.isfinite(log_scale)):
-                    location, log_scale, finite = 0.0, LOG_SCALE_MAX, False
-                width = q[f, k] * math.exp(log_scale)
-                mean, deviation = base[f, 0], base[f, 1]
-                forecast[LOCATION] = location
-                forecast[LOG_SCALE] = log_scale
-                forecast[FORECAST] = mean + deviation * unsquash(location)
-                forecast[LOWER] = mean + deviation * unsquash(location - width)
-                forecast[UPPER] = mean + deviation * unsquash(location + width)
-            if learn:
-                copy(forecast, waiting[f, ring + count % h])
-            ring += h
+                one[:] = math.nan
+                continue
+            location = float(y[f * horizons + k])
+            log_scale = float(y[(fields + f) * horizons + k])
+            if not (math.isfinite(location) and math.isfinite(log_scale)):
+                location, log_scale, finite = 0.0, LOG_SCALE_MAX, False
+            width = q[f, k] * math.exp(log_scale)
+            one[LOCATION] = location
+            one[LOG_SCALE] = log_scale
+            one[FORECAST] = mean + deviation * unsquash(location)
+            one[LOWER] = mean + deviation * unsquash(location - width)
+            one[UPPER] = mean + deviation * unsquash(location + width)
     return finite
+
+
+@jit
+def centre(ahead: Floats, base: Floats, q: Floats, made: Floats) -> None:
+    """Put ahead (F,) in the place of the one-step forecasts of made (F, K, 5), and their intervals around it."""
+    for f in range(ahead.size):
+        one = made[f, 0]
+        if math.isnan(one[LOCATION]):
+            continue
+        mean, deviation = base[f, 0], base[f, 1]
+        location = squash((ahead[f] - mean) / deviation) if deviation > 0.0 else 0.0
+        width = q[f, 0] * math.exp(one[LOG_SCALE])
+        one[FORECAST] = ahead[f]
+        one[LOWER] = min(mean + deviation * unsquash(location - width), ahead[f])
+        one[UPPER] = max(mean + deviation * unsquash(location + width), ahead[f])
+
+
+@jit
+def keep(horizons: Ints, made: Floats, count: int, waiting: Floats) -> None:
+    """Put made (F, K, 5), the forecasts after event number `count`, where `settle` will look for them."""
+    for f in range(made.shape[0]):
+        ring = 0
+        for k in range(horizons.size):
+            copy(made[f, k], waiting[f, ring + count % horizons[k]])
+            ring += horizons[k]

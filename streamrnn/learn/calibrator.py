@@ -67,11 +67,14 @@ class Calibrator:
             self.error,
         )
 
-    def forecast_one(self, y: Floats, scaler: Scaler, count: int, learn: bool = True) -> bool:
-        """Turn the head's y (2 F K,) after event number `count` into forecasts, kept until their events come.
+    def forecast_one(self, y: Floats, scaler: Scaler) -> bool:
+        """Turn the head's y (2 F K,) after an event into forecasts. Returns whether y was finite; they are."""
+        return intervals.forecast(y, scaler.base, scaler.stats, self.q, self.made)
 
-        Returns whether y was finite; the forecasts are, in any case.
-        """
-        return intervals.issue(
-            self.horizons, self.waiting, count, y, scaler.base, scaler.stats, learn, self.q, self.made
-        )
+    def centre_one(self, ahead: Array, scaler: Scaler) -> None:
+        """Put ahead (F,) in the place of the network's one-step forecasts, and their intervals around it."""
+        intervals.centre(ahead, scaler.base, self.q, self.made)
+
+    def keep(self, count: int) -> None:
+        """Keep the forecasts made after event number `count` until their events come."""
+        intervals.keep(self.horizons, self.made, count, self.waiting)

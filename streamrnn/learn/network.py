@@ -78,6 +78,11 @@ class Network:
         """Numbers a step gives: outputs, or twice as many with a Laplace head."""
         return int(params.output_width(self.shape))
 
+    @property
+    def hidden(self) -> int:
+        """Units that the head reads: the first of the last layer's state."""
+        return int(self.shape[params.HIDDEN])
+
     def blank_state(self) -> Floats:
         """Return a state before the first event: (layers, S) zeros, S = hidden, for lstm 2 hidden (h, then c)."""
         layers = int(self.shape[params.LAYERS])

@@ -18,6 +18,7 @@ from streamrnn.learn.calibrator import Calibrator
 from streamrnn.learn.detector import Detector
 from streamrnn.learn.learner import Learner
 from streamrnn.learn.network import Network
+from streamrnn.learn.readout import Readout
 from streamrnn.learn.scaler import Scaler
 from streamrnn.learn.window import Window
 
@@ -36,6 +37,7 @@ class NumericStream:
         self.state = model.network.blank_state()
         self.scaler = Scaler(fields)
         self.calibrator = Calibrator(fields, model.horizons, model.interval)
+        self.readout = Readout(fields, model.network.hidden, Scaler.input_count(fields))
         self.detector = Detector(fields)
 
 
@@ -123,9 +125,11 @@ class NumericModel:
         learner = self.learner
         if learner and learn:
             learner.before_step()
-        scaler, calibrator, detector = stream.scaler, stream.calibrator, stream.detector
+        scaler, calibrator, detector, readout = stream.scaler, stream.calibrator, stream.detector, stream.readout
         phi = scaler.observe_one(values, event.time, learn)
         calibrator.score_one(values, scaler.scaled, stream.count, learn)
+        if learn:
+            readout.learn_one(values, fixed=learner is None)
         score, anomaly = detector.score_one(
             values,
             scaler.scaled,
@@ -139,10 +143,14 @@ class NumericModel:
         if learner and learn:
             stream.last_step = learner.window.push(phi, scaler.scaled, state, stream.last_step)
         self.network.advance(state, phi, self._y)
-        if not calibrator.forecast_one(self._y, scaler, stream.count, learn):
+        if not calibrator.forecast_one(self._y, scaler):
             state[:] = 0
             self.counts["state_resets"] += 1
+        network = calibrator.made[:, 0, FORECAST]
+        ahead = readout.forecast_one(values, network, state[-1], phi, stream.count, learn)
+        calibrator.centre_one(ahead, scaler)
         if learn:
+            calibrator.keep(stream.count)
             stream.count += 1
             if learner:
                 learner.after_step()
