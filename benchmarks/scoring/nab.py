@@ -80,9 +80,7 @@ def _sigmoid(x: Array) -> Array:
         return np.where(x > 3.0, -1.0, 2.0 / (1.0 + np.exp(5.0 * x)) - 1.0)
 
 
-def evaluate(
-    truths: Mapping[str, Truth], scores: Mapping[str, Array], profile: Profile, threshold: float
-) -> float:
+def evaluate(truths: Mapping[str, Truth], scores: Mapping[str, Array], profile: Profile, threshold: float) -> float:
     """Return the final score of all files with detections at scores (rows,) of at least `threshold`."""
     total = 0.0
     for name, each in truths.items():

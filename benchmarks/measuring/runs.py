@@ -14,6 +14,7 @@ from streamrnn.build import build_pipeline
 from streamrnn.config import Pipeline as PipelineSpec
 from streamrnn.config import loads
 from streamrnn.events import Message, NumericOutput
+from streamrnn.pipeline import Pipeline
 
 Array = NDArray[np.float64]
 NAME = "quality"  # of every pipeline here; the seeds of the weights come of it
@@ -30,8 +31,10 @@ class Series:
 
     @classmethod
     def of(cls, name: str, values: Array, step: float = 60.0) -> Series:
-        """A series of one field `value`, values (N,), an event every `step` seconds."""
-        return cls(name, ("value",), np.arange(len(values)) * step, np.asarray(values, dtype=np.float64)[:, None])
+        """A series of values (N,) or (N, F), an event every `step` seconds."""
+        columns = values.reshape(len(values), -1)
+        fields = tuple(f"value{f}" for f in range(columns.shape[1]))
+        return cls(name, fields, np.arange(len(values), dtype=np.float64) * step, columns)
 
     def messages(self, key: str = "series") -> Iterator[Message]:
         """The events as messages of one key; a row of which nothing is known is none."""
@@ -68,12 +71,31 @@ def _spec(source: dict[str, Any], sections: dict[str, dict[str, Any]]) -> Pipeli
 
 
 def run(spec: PipelineSpec, messages: Iterable[Message], seed: int) -> Outputs:
-    """Drive a new pipeline through the messages and return what it published."""
+    """Drive a new pipeline through the messages of one key and return what it published."""
+    return collect(published(spec, messages, seed))
+
+
+def run_keys(spec: PipelineSpec, messages: Iterable[Message], seed: int) -> dict[str, Outputs]:
+    """Drive a new pipeline through messages of many keys and return what it published for each."""
+    kept: dict[str, list[NumericOutput]] = {}
+    for output in published(spec, messages, seed):
+        kept.setdefault(output.key, []).append(output)
+    return {key: collect(outputs) for key, outputs in kept.items()}
+
+
+def published(spec: PipelineSpec, messages: Iterable[Message], seed: int) -> Iterator[NumericOutput]:
+    """Yield the answers of a new pipeline to the messages."""
     pipeline = build_pipeline(NAME, spec, seed)
     try:
-        return collect(output for message in messages for output in pipeline.process_all(message))
+        for message in messages:
+            yield from answers(pipeline, message)
     finally:
         pipeline.close()
+
+
+def answers(pipeline: Pipeline[Any], message: Message) -> list[NumericOutput]:
+    """Return the answers of a numeric pipeline to a message."""
+    return [output for output in pipeline.process_all(message) if isinstance(output, NumericOutput)]
 
 
 def collect(outputs: Iterable[NumericOutput]) -> Outputs:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
-
-from running import Array, Outputs
 from scoring import forecast, nab
+
+from measuring.runs import Array, Outputs
 
 ALERT = 0.5  # the score of an alert
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A row of the table: a number for each seed."""
 
     measure: str
@@ -33,6 +32,11 @@ class Row:
     def spread(self) -> float:
         """Standard deviation over the seeds, 0 of one."""
         return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row with its mean and spread, None without values."""
+        summary = {"mean": self.mean, "spread": self.spread} if self.values else {"mean": None, "spread": None}
+        return self._asdict() | summary
 
 
 Runs = Sequence[Mapping[str, Outputs]]  # for each seed, the outputs of each series by its name
