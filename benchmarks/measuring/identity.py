@@ -1,4 +1,4 @@
-"""Who types: repetitions of a password as events of one key per subject, probes shown without being learned from."""
+"""Who types: repetitions of a password as events of one key per subject, and probes that are not learned from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from scoring.verification import equal_error_rate, manhattan_scaled, probes
 
-from measuring.runs import NAME, Array, Outputs, collect, spec_of
+from measuring.runs import NAME, Array, Outputs, answers, collect, spec_of
 from streamrnn.build import build_pipeline
 from streamrnn.events import Message
 
@@ -15,10 +15,10 @@ PAUSE = 60.0  # seconds between two repetitions
 
 
 def error_rates(vectors: Mapping[str, Array], seed: int) -> dict[str, float]:
-    """Return the equal error rate, mean over subjects, of the published score and of two distances by which to judge it.
+    """Return the equal error rate, mean over subjects, of the published score and of two distances.
 
-    vectors (N, F) of each subject. Half of the repetitions are learned, every subject in turn. A probe is a retained
-    message: answered by the stream as it stands, which it leaves as it was.
+    vectors (N, F) of each subject. Half of the repetitions are learned, every subject in turn. A probe is a
+    retained message: answered by the stream as it stands, which it leaves as it was.
     """
     learned = len(next(iter(vectors.values()))) // 2
     fields = [f"{f}" for f in range(next(iter(vectors.values())).shape[1])]
@@ -28,22 +28,23 @@ def error_rates(vectors: Mapping[str, Array], seed: int) -> dict[str, float]:
         payload = dict(zip(fields, vector.tolist(), strict=True))
         return Message("", payload, key=subject, arrival=i * PAUSE, retain=retain)
 
-    def shown(subject: str, those: Array) -> Outputs:
+    def score(subject: str, those: Array) -> Array:
         asked = (message(subject, learned, vector, retain=True) for vector in those)
-        return collect(output for each in asked for output in pipeline.process_all(each))
+        return np.array([output.score for each in asked for output in answers(pipeline, each)])
 
     last: dict[str, Outputs] = {}
     for i in range(learned):
         for subject, own in vectors.items():
-            last[subject] = collect(pipeline.process_all(message(subject, i, own[i])))
+            last[subject] = collect(answers(pipeline, message(subject, i, own[i])))
     rates: dict[str, list[float]] = {"score": [], "distance": [], "manhattan": []}
     for subject, genuine, impostor in probes(vectors, learned):
-        for name, judge in (
-            ("score", lambda those, subject=subject: shown(subject, those).scores),
-            ("distance", lambda those, subject=subject: _distance(last[subject], those)),
-            ("manhattan", lambda those, subject=subject: manhattan_scaled(vectors[subject][:learned], those)),
-        ):
-            rates[name].append(equal_error_rate(judge(genuine), judge(impostor)))
+        own = vectors[subject][:learned]
+        for name, judged in {
+            "score": [score(subject, those) for those in (genuine, impostor)],
+            "distance": [_distance(last[subject], those) for those in (genuine, impostor)],
+            "manhattan": [manhattan_scaled(own, those) for those in (genuine, impostor)],
+        }.items():
+            rates[name].append(equal_error_rate(*judged))
     pipeline.close()
     return {name: float(np.mean(each)) for name, each in rates.items()}
 

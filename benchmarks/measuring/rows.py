@@ -122,11 +122,13 @@ def _worst_rows(
         mean = found.mean(axis=0)
         first = int(pick(mean))
         order = np.argsort(np.abs(mean - mean[first]), kind="stable")[:3]
-        note = ", ".join(f"{_title(*fields[i], runs[0])} {mean[i]:.{digits}f}" for i in order)
+        note = ", ".join(f"{_title(fields, i)} {mean[i]:.{digits}f}" for i in order.tolist())
         values = tuple(float(each[pick(each)]) for each in found)
         rows.append(Row(f"{title}: {group}", values, goal, note=note, digits=digits))
     return rows
 
 
-def _title(name: str, field: int, outputs: Mapping[str, Outputs]) -> str:
-    return name if outputs[name].values.shape[1] == 1 else f"{name} field {field}"
+def _title(fields: Sequence[tuple[str, int]], i: int) -> str:
+    """Name of the series, and the number of the field where it has several."""
+    name, field = fields[i]
+    return f"{name} field {field}" if (name, 1) in fields else name

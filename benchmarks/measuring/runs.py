@@ -30,9 +30,9 @@ class Series:
     values: Array  # (N, F), NaN where missing
 
     @classmethod
-    def of(cls, name: str, values: Array, step: float = 60.0) -> Series:
+    def of(cls, name: str, values: NDArray[np.floating[Any]], step: float = 60.0) -> Series:
         """A series of values (N,) or (N, F), an event every `step` seconds."""
-        columns = values.reshape(len(values), -1)
+        columns = values.astype(np.float64).reshape(len(values), -1)
         fields = tuple(f"value{f}" for f in range(columns.shape[1]))
         return cls(name, fields, np.arange(len(values), dtype=np.float64) * step, columns)
 

@@ -21,7 +21,7 @@ RECORDED = ("realTweets", "realAWSCloudwatch", "realTraffic")
 
 
 def sharing_errors(data: Path, name: str, seed: int) -> dict[str, float]:
-    """Return the one-step error of new keys against persistence, mean over keys: one network for all, or each its own.
+    """Return the one-step error of new keys to persistence, mean over keys: sharing a network, or each its own.
 
     `name` is a family of simulated series, of which the last LATE join the others; or `recorded`, where within each
     group of files of NAB each in turn joins the others.

@@ -16,8 +16,8 @@ TINY = 1e-9  # of the mean square of a series: errors below are none
 def ett_mse(values: Array, forecast: Array) -> float:
     """Return the one-step MSE on an hourly ETT set by the online protocol of FSNet (Pham et al. 2023).
 
-    values (N, C), forecast (N, C): what was expected at each row of the next. In deviations of the first four months,
-    over months six to twenty.
+    values (N, C), forecast (N, C): what was expected at each row of the next. In deviations of the first four
+    months, over months six to twenty.
     """
     deviation = values[ETT_TRAIN].std(axis=0)
     error = (before(forecast) - values)[ETT_SCORED] / deviation
@@ -41,8 +41,8 @@ def last_known(values: Array) -> Array:
 def against_persistence(values: Array, forecast: Array) -> float:
     """Return the one-step MSE divided by that of the last value known; below 1 is better than "as now".
 
-    values (N,) NaN where missing, forecast (N,) what was expected at each event of the next. Where a series cannot be
-    forecast better, as a constant, an error of no size (1e-9 of the mean square) is no error.
+    values (N,) NaN where missing, forecast (N,) what was expected at each event of the next. Where a series cannot
+    be forecast better, as a constant, an error of no size (1e-9 of the mean square) is no error.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def against_persistence(values: Array, forecast: Array) -> float:
 
 
 def coverage(values: Array, lower: Array, upper: Array, horizon: int) -> float:
-    """Return the share of values (N,) that fell into the interval (N,), (N,) stated `horizon` events before, 0..1."""
+    """Return the share of values (N,) inside the interval (N,), (N,) that was stated `horizon` events before."""
     low, high, seen = lower[:-horizon], upper[:-horizon], values[horizon:]
     judged = ~(np.isnan(low) | np.isnan(seen))
     return float(((low <= seen) & (seen <= high))[judged].mean())

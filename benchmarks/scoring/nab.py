@@ -1,8 +1,8 @@
 """The score of the Numenta Anomaly Benchmark, v1.1 (Lavin & Ahmad 2015).
 
-A row outside the probation period has a weight by where it lies: in a window of its file the earlier the better, from
-1 falling to 0; after a window falling from 0 to -1; before the first one -1. A window earns the largest weight among its
-detections, or -fn without one; every detection outside adds its weight. 100 is perfect, 0 is silence.
+A row outside the probation period has a weight by where it lies: in a window of its file the earlier the better,
+from 1 falling to 0; after a window falling from 0 to -1; before the first one -1. A window earns the largest weight
+among its detections, or -fn without one; every detection outside adds its weight. 100 is perfect, 0 is silence.
 """
 
 from __future__ import annotations

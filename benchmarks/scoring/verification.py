@@ -1,7 +1,7 @@
 """Equal error rate of verifying who types, by the protocol of Killourhy & Maxion (DSN 2009).
 
-Of each subject the first repetitions are learned; the rest are genuine, and the first five of every other subject are
-an impostor's. The rate is where as many of the genuine are refused as impostors are let in.
+Of each subject the first repetitions are learned; the rest are genuine, and the first five of every other subject
+are an impostor's. The rate is where as many of the genuine are refused as impostors are let in.
 """
 
 from __future__ import annotations
