@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
+
 from measuring.jobs import Results, run_all
 from measuring.parts import PARTS
 from measuring.rows import Row
-from rich.console import Console
-from rich.table import Table
 
 
 def dump(results: Results, directory: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scoring.verification import equal_error_rate, manhattan_scaled, probes
 
 from measuring.runs import NAME, Array, Outputs, answers, collect, spec_of
+from scoring.verification import equal_error_rate, manhattan_scaled, probes
 from streamrnn.build import build_pipeline
 from streamrnn.events import Message
 

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-from scoring import nab
 
 from measuring.runs import Array, Series
+from scoring import nab
 from streamrnn.codecs import epoch_seconds
 
 

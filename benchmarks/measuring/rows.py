@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scoring import forecast, nab
 
 from measuring.runs import Array, Outputs
+from scoring import forecast, nab
 
 ALERT = 0.5  # the score of an alert
 

@@ -40,7 +40,8 @@ class Series:
         """The events as messages of one key; a row of which nothing is known is none."""
         for time, row in zip(self.times.tolist(), self.values.tolist(), strict=True):
             payload = {field: value for field, value in zip(self.fields, row, strict=True) if value == value}
-            yield Message("", payload, key=key, arrival=time)
+            if payload:
+                yield Message("", payload, key=key, arrival=time)
 
 
 @dataclass(frozen=True)

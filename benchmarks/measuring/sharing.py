@@ -7,10 +7,10 @@ from itertools import chain, islice, zip_longest
 from pathlib import Path
 
 import numpy as np
-from scoring.forecast import against_persistence
 
 from measuring import recordings, simulated
 from measuring.runs import Outputs, Series, run, run_keys, spec_of
+from scoring.forecast import against_persistence
 from streamrnn.events import Message
 
 KEYS = 40
