@@ -66,9 +66,15 @@ def test_rows_of_the_probation_period_do_not_count(truths: dict[str, nab.Truth])
 
 
 def test_false_alarms_weigh_double_and_misses_double_in_the_other_profiles(truths: dict[str, nab.Truth]) -> None:
-    alarm, one = at(20), at(30)
-    assert nab.evaluate(truths, alarm, nab.PROFILES["low FP"], 0.5) == pytest.approx(-100 * 0.22 / 4)
-    assert nab.evaluate(truths, one, nab.PROFILES["low FN"], 0.5) == pytest.approx(100 * (1 + 2) / (2 + 4))
+    late = sigmoid(-0.5) / sigmoid(-1.0)
+    assert nab.evaluate(truths, at(20), nab.PROFILES["low FP"], 0.5) == pytest.approx(-100 * 0.22 / 4)
+    assert nab.evaluate(truths, at(35), nab.PROFILES["low FN"], 0.5) == pytest.approx(100 * (late + 2) / (2 + 4))
+
+
+def test_a_window_of_the_probation_period_cannot_be_missed_but_is_wanted_for_100() -> None:
+    truths = {"file": nab.truth(100, [(3, 9), (60, 89)])}
+    assert nab.evaluate(truths, at(), STANDARD, 0.5) == 0.0
+    assert nab.evaluate(truths, at(5, 60), STANDARD, 0.5) == pytest.approx(100 * (1 + 1) / (2 + 1))
 
 
 def test_the_best_threshold_is_the_best_of_all_that_differ() -> None:
