@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.progress import track
+
 from measuring import identity, recordings, sharing, simulated, texts
 from measuring.runs import Outputs, Series, run, spec_of
 
@@ -58,7 +61,8 @@ def run_all(data: Path, tasks: Iterable[Task], seeds: int, processes: int) -> Re
     results: Results = [{kind: {} for kind in KINDS} for _ in range(seeds)]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         done = pool.imap(functools.partial(_perform, data), jobs)
-        for (kind, name, seed), result in zip(jobs, done, strict=True):
+        shown = track(zip(jobs, done, strict=True), "running", len(jobs), console=Console(stderr=True))
+        for (kind, name, seed), result in shown:
             results[seed][kind][name] = result
     return results
 
