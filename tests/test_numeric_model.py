@@ -55,7 +55,7 @@ class Driver:
             }
             for part, (owner, names) in parts.items():
                 arrays |= {f"{key}.{part}.{name}": getattr(owner, name) for name in names}
-            arrays[f"{key}.places"] = np.array([stream.count, stream.last_step])
+            arrays[f"{key}.places"] = np.array([stream.count, getattr(stream.trail, "last_step", -1)])
         learner = self.model.learner
         if learner:
             if learner._job is not None:

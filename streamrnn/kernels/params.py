@@ -26,7 +26,8 @@ RNN_TANH: Final = 0
 RNN_RELU: Final = 1
 GRU: Final = 2
 LSTM: Final = 3
-CELLS: Final = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "gru": GRU, "lstm": LSTM}
+LRU: Final = 4
+CELLS: Final = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "gru": GRU, "lstm": LSTM, "lru": LRU}
 
 LINEAR: Final = 0
 LAPLACE: Final = 1
@@ -41,9 +42,17 @@ def gate_count(shape: Ints) -> int:
 
 
 @jit
+def feature_width(shape: Ints) -> int:
+    """Numbers at the head of an LRU's state that its readout is made of: units and features."""
+    return 3 * int(shape[HIDDEN]) + int(shape[INPUTS])
+
+
+@jit
 def state_width(shape: Ints) -> int:
-    """Numbers of state in one layer: H, or h and c for LSTM."""
+    """Numbers of state in one layer: H; h and c for LSTM; for LRU see `trace_views`."""
     hidden = int(shape[HIDDEN])
+    if shape[CELL] == LRU:
+        return feature_width(shape) + 2 * hidden * (1 + int(shape[INPUTS]))
     return 2 * hidden if shape[CELL] == LSTM else hidden
 
 
@@ -51,6 +60,8 @@ def state_width(shape: Ints) -> int:
 def gates_width(shape: Ints) -> int:
     """Numbers a step leaves in one layer for its backward: gates, and for GRU the recurrent part of n."""
     hidden = int(shape[HIDDEN])
+    if shape[CELL] == LRU:  # what its backward needs is in its state
+        return 0
     return 4 * hidden if shape[CELL] >= GRU else hidden
 
 
@@ -65,6 +76,8 @@ def output_width(shape: Ints) -> int:
 def layer_offset(shape: Ints, layer: int) -> int:
     """Where the parameters of `layer` begin in theta; `layer` = number of layers is where the head begins."""
     hidden = int(shape[HIDDEN])
+    if shape[CELL] == LRU:
+        return layer * (recurrence_size(shape) + hidden * (2 * hidden + int(shape[INPUTS]) + 1))
     rows = gate_count(shape) * hidden
     first = rows * (int(shape[INPUTS]) + hidden + 2)
     later = rows * (2 * hidden + 2)
@@ -86,6 +99,54 @@ def layer_views(shape: Ints, theta: Floats, layer: int) -> Layer:
         theta[b:c].reshape(rows, hidden),
         theta[c:d],
         theta[d : d + rows],
+    )
+
+
+@jit
+def recurrence_size(shape: Ints) -> int:
+    """Numbers at the head of an LRU's theta that make its h: nu, phase, Re B, Im B."""
+    return 2 * int(shape[HIDDEN]) * (1 + int(shape[INPUTS]))
+
+
+@jit
+def lru_views(shape: Ints, theta: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
+    """Views nu (H), phase (H), Re B (H, I), Im B (H, I), W (H, 2H + I), b (H) of an LRU in theta."""
+    hidden = shape[HIDDEN]
+    inputs = shape[INPUTS]
+    width = 2 * hidden + inputs
+    a = 2 * hidden
+    b = a + hidden * inputs
+    c = b + hidden * inputs
+    d = c + hidden * width
+    return (
+        theta[:hidden],
+        theta[hidden:a],
+        theta[a:b].reshape(hidden, inputs),
+        theta[b:c].reshape(hidden, inputs),
+        theta[c:d].reshape(hidden, width),
+        theta[d : d + hidden],
+    )
+
+
+@jit
+def trace_views(shape: Ints, state: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """Views of the state (S,) of an LRU: what the readout is made of, and the traces.
+
+    units (H); features [Re h, Im h, x] (2H + I); dh/dlambda (2, H), real and imaginary; dh/dB / gamma, its real
+    and its imaginary part, (H, I) each.
+    """
+    hidden = shape[HIDDEN]
+    inputs = shape[INPUTS]
+    a = 3 * hidden + inputs
+    b = a + 2 * hidden
+    c = b + hidden * inputs
+    d = c + hidden * inputs
+    return (
+        state[:hidden],
+        state[hidden:a],
+        state[a:b].reshape(2, hidden),
+        state[b:c].reshape(hidden, inputs),
+        state[c:d].reshape(hidden, inputs),
     )
 
 
@@ -124,11 +185,15 @@ def views(shape: Ints, theta: Floats) -> dict[str, Floats]:
     -------
     dict
         ``weight_ih_l0`` (G*H, I), ``weight_hh_l0`` (G*H, H), ``bias_ih_l0`` (G*H), ``bias_hh_l0`` (G*H), the
-        same for every further layer, ``readout.weight`` (Y, H), ``readout.bias`` (Y) and, for a Laplace head,
-        ``skip.weight`` (N, I). They are views: writing to them writes to `theta`.
+        same for every further layer; of an LRU ``nu`` (H), ``phase`` (H), ``input.real`` (H, I), ``input.imag``
+        (H, I), ``mix.weight`` (H, 2H + I), ``mix.bias`` (H). ``readout.weight`` (Y, H), ``readout.bias`` (Y) and,
+        for a Laplace head, ``skip.weight`` (N, I). They are views: writing to them writes to `theta`.
     """
     names: dict[str, Floats] = {}
-    for layer in range(int(shape[LAYERS])):
+    if shape[CELL] == LRU:
+        own = ("nu", "phase", "input.real", "input.imag", "mix.weight", "mix.bias")
+        names |= zip(own, lru_views(shape, theta), strict=True)
+    for layer in range(0 if shape[CELL] == LRU else int(shape[LAYERS])):
         parts = layer_views(shape, theta, layer)
         for name, part in zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), parts, strict=True):
             names[f"{name}_l{layer}"] = part

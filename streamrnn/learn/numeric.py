@@ -18,6 +18,7 @@ from streamrnn.learn.calibrator import Calibrator
 from streamrnn.learn.detector import Detector
 from streamrnn.learn.learner import Learner
 from streamrnn.learn.network import Network
+from streamrnn.learn.realtime import RealTimeLearner
 from streamrnn.learn.scaler import Scaler
 from streamrnn.learn.window import Window
 
@@ -32,7 +33,7 @@ class NumericStream:
         self.key = key
         self.seq = 0  # events answered
         self.count = 0  # events learned from
-        self.last_step = -1  # number of its newest step in the window
+        self.trail = model.learner.open_trail() if model.learner else None
         self.state = model.network.blank_state()
         self.scaler = Scaler(fields)
         self.calibrator = Calibrator(fields, model.horizons, model.interval)
@@ -40,7 +41,7 @@ class NumericStream:
 
 
 class NumericModel:
-    """One network for all keys of a pipeline, its replay window and its learner.
+    """One network for all keys of a pipeline, and its learner.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ class NumericModel:
         network: Network,
         horizons: Sequence[int],
         interval: float,
-        learner: Learner | None,
+        learner: Learner | RealTimeLearner | None,
         memory: int,
     ) -> None:
         self.name = name
@@ -136,8 +137,8 @@ class NumericModel:
             learn,
         )
         state = stream.state if learn else stream.state.copy()
-        if learner and learn:
-            stream.last_step = learner.window.push(phi, scaler.scaled, state, stream.last_step)
+        if stream.trail and learn:
+            stream.trail.observe(phi, scaler.scaled, state)
         self.network.advance(state, phi, self._y)
         if not calibrator.forecast_one(self._y, scaler, stream.count, learn):
             state[:] = 0
