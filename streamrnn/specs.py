@@ -262,7 +262,7 @@ class Pipeline(Spec, frozen=True, kw_only=True):
     def broken_rules(self, name: str) -> Iterator[BrokenRule]:
         """A network takes its events, and a pipeline must not be fed what it publishes."""
         if self.model.cell == "lru" and self.input.symbols:
-            yield ("model.cell", "input"), "expected another cell than lru for symbols: lru is for numbers"
+            yield ("model.cell",), "expected another cell than lru for symbols: lru is for numbers"
         if self.output.topic is None:
             return
         for each in self.input.topic:

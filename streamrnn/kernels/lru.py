@@ -1,14 +1,16 @@
-"""The linear recurrent unit: a diagonal complex recurrence, forward and its exact gradient in real time.
+"""The gated linear recurrent unit: a diagonal complex recurrence, forward and its exact gradient in real time.
 
-    h_j = lambda_j h_j' + gamma_j (B x)_j,    lambda_j = exp(-exp(nu_j) - FORGET + i exp(phase_j)),
-    gamma_j = sqrt(1 - |lambda_j|^2),         units = tanh(W [Re h, Im h, x] + b)
+    h_j = lambda_j h_j' + gamma_j g_j (B x)_j,          g = sigmoid(G x + c)
+    lambda_j = exp(-exp(nu_j + (F x)_j) + i exp(phase_j)),  gamma_j = sqrt(1 - |lambda_j|^2)
+    units = tanh(W [Re h, Im h, x] + b)
 
-(Orvieto et al. 2023). As no unit reads another, the derivative of h_j by its own parameters is carried along with
-it (Zucchet et al. 2023): a loss is back-propagated to h only, and multiplied by these traces,
+(Orvieto et al. 2023; gates by the input as De et al. 2024). As no unit reads another, the derivative of h_j by each
+of its own parameters p is a number that can be carried along (Zucchet et al. 2023): the trace
 
-    dh_j / dlambda_j = lambda_j (dh_j / dlambda_j)' + h_j',    e_jd = lambda_j e_jd' + x_d = dh_j / dB_jd / gamma_j.
+    dh_j/dp = lambda_j (dh_j/dp)' + (what p does to h_j in this step).
 
-They are part of the state, see `params.trace_views`, and exact as long as the weights do not change.
+A loss is back-propagated to h only, and multiplied by the traces. They are part of the state, see
+`params.state_views`, and exact as long as the weights do not change.
 """
 
 from __future__ import annotations
@@ -18,18 +20,12 @@ from typing import Final
 
 from streamrnn.kernels import heads
 from streamrnn.kernels.jit import jit
-from streamrnn.kernels.params import HIDDEN, feature_width, lru_views, trace_views
+from streamrnn.kernels.params import HIDDEN, INPUTS, feature_width, mix_views, recurrence_views, state_views
 from streamrnn.kernels.products import add, add_outer, add_transposed, affine, copy, tanh
 from streamrnn.kernels.types import Floats, Ints, Notes
 
+NU_MAX: Final = 3.0  # |lambda| is 2e-9 there: all is forgotten
 FORGET: Final = 1e-6  # of h, at the least, per step: in float32 too |lambda| stays below 1
-
-
-@jit
-def eigenvalue(nu: Floats, phase: Floats, j: int) -> tuple[float, float, float]:
-    """Modulus and angle of lambda_j, and gamma_j."""
-    decay = math.exp(nu[j]) + nu.dtype.type(FORGET)
-    return math.exp(-decay), math.exp(phase[j]), math.sqrt(-math.expm1(-(decay + decay)))
 
 
 @jit
@@ -39,29 +35,59 @@ def forward(shape: Ints, theta: Floats, x: Floats, before: Floats, after: Floats
     A state that has left the numbers has units that are none, so that whoever looks at outputs sees it.
     """
     hidden, inputs = shape[HIDDEN], x.size
-    nu, phase, b_real, b_imag, weight, bias = lru_views(shape, theta)
-    _, h, by_lambda, by_real, by_imag = trace_views(shape, before)
-    units, features, new_by_lambda, new_by_real, new_by_imag = trace_views(shape, after)
+    b_imag, own, phase = recurrence_views(shape, theta)
+    weight, bias = mix_views(shape, theta)
+    _, h, old_real, old_imag = state_views(shape, before)
+    units, features, new_real, new_imag = state_views(shape, after)
     kind = theta.dtype.type
-    health = kind(0)
+    one, health = kind(1), kind(0)
     for j in range(hidden):
-        modulus, angle, gamma = eigenvalue(nu, phase, j)
-        real, imag = modulus * math.cos(angle), modulus * math.sin(angle)
+        row, e_real, e_imag = own[j], new_real[j], new_imag[j]
+        nu, gate = row[2 * inputs], row[3 * inputs + 1]
         u_real, u_imag = kind(0), kind(0)
         for d in range(inputs):
-            e_real, e_imag = by_real[j, d], by_imag[j, d]
-            new_by_real[j, d] = real * e_real - imag * e_imag + x[d]
-            new_by_imag[j, d] = real * e_imag + imag * e_real
-            health += new_by_real[j, d] + new_by_imag[j, d]
-            u_real += b_real[j, d] * x[d]
+            u_real += row[d] * x[d]
             u_imag += b_imag[j, d] * x[d]
+            nu += row[inputs + d] * x[d]
+            gate += row[2 * inputs + 1 + d] * x[d]
+        gate = one / (one + math.exp(-gate))
+        nu_slope = one if nu < kind(NU_MAX) else one - one
+        speed = math.exp(min(nu, kind(NU_MAX)))
+        decay = speed + kind(FORGET)
+        angle, modulus = math.exp(phase[j]), math.exp(-decay)
+        gamma = math.sqrt(-math.expm1(-(decay + decay)))
+        real, imag = modulus * math.cos(angle), modulus * math.sin(angle)
         h_real, h_imag = h[j], h[hidden + j]
-        l_real, l_imag = by_lambda[0, j], by_lambda[1, j]
-        new_by_lambda[0, j] = real * l_real - imag * l_imag + h_real
-        new_by_lambda[1, j] = real * l_imag + imag * l_real + h_imag
-        features[j] = real * h_real - imag * h_imag + gamma * u_real
-        features[hidden + j] = real * h_imag + imag * h_real + gamma * u_imag
-        health += new_by_lambda[0, j] + new_by_lambda[1, j] + features[j] + features[hidden + j]
+        turned_real = real * h_real - imag * h_imag
+        turned_imag = real * h_imag + imag * h_real
+        features[j] = turned_real + gamma * gate * u_real
+        features[hidden + j] = turned_imag + gamma * gate * u_imag
+        # What the parameters do in this step: B by `open` x, F and nu by `by_nu`, G and c by `by_gate`.
+        open_ = gamma * gate
+        widening = gate * modulus * modulus / gamma
+        by_nu_real = nu_slope * speed * (widening * u_real - turned_real)
+        by_nu_imag = nu_slope * speed * (widening * u_imag - turned_imag)
+        slope = open_ * (one - gate)
+        by_gate_real, by_gate_imag = slope * u_real, slope * u_imag
+        for p in range(3 * inputs + 3):
+            t_real, t_imag = old_real[j, p], old_imag[j, p]
+            e_real[p] = real * t_real - imag * t_imag
+            e_imag[p] = real * t_imag + imag * t_real
+        for d in range(inputs):
+            e_real[d] += open_ * x[d]
+            e_real[inputs + d] += by_nu_real * x[d]
+            e_imag[inputs + d] += by_nu_imag * x[d]
+            e_real[2 * inputs + 1 + d] += by_gate_real * x[d]
+            e_imag[2 * inputs + 1 + d] += by_gate_imag * x[d]
+        e_real[2 * inputs] += by_nu_real
+        e_imag[2 * inputs] += by_nu_imag
+        e_real[3 * inputs + 1] += by_gate_real
+        e_imag[3 * inputs + 1] += by_gate_imag
+        e_real[3 * inputs + 2] -= angle * turned_imag
+        e_imag[3 * inputs + 2] += angle * turned_real
+        for p in range(3 * inputs + 3):
+            health += e_real[p] + e_imag[p]
+        health += features[j] + features[hidden + j]
     copy(x, features[2 * hidden :])
     affine(weight, bias, features, units)
     tanh(units)
@@ -75,37 +101,27 @@ def backward(shape: Ints, theta: Floats, grad: Floats, state: Floats, d_units: F
 
     d_features (2 H + I,): scratch. Uses d_units up.
     """
-    hidden = shape[HIDDEN]
-    nu, phase, b_real, b_imag, weight, _ = lru_views(shape, theta)
-    grad_nu, grad_phase, grad_b_real, grad_b_imag, _, _ = lru_views(shape, grad)
-    units, features, by_lambda, by_real, by_imag = trace_views(shape, state)
+    hidden, inputs = shape[HIDDEN], shape[INPUTS]
+    weight, _ = mix_views(shape, theta)
+    grad_b_imag, grad_own, grad_phase = recurrence_views(shape, grad)
+    units, features, e_real, e_imag = state_views(shape, state)
     backward_units(shape, grad, units, features, d_units)
     d_features[:] = 0
     add_transposed(weight, d_units, d_features)
-    kind = theta.dtype.type
+    last = 3 * inputs + 2
     for j in range(hidden):
         d_real, d_imag = d_features[j], d_features[hidden + j]
-        modulus, angle, gamma = eigenvalue(nu, phase, j)
-        by_gamma = kind(0)
-        for d in range(by_real.shape[1]):
-            # Real part of the conjugate of d times the trace, by Re B; and times i times the trace, by Im B.
-            by_b_real = d_real * by_real[j, d] + d_imag * by_imag[j, d]
-            by_b_imag = d_imag * by_real[j, d] - d_real * by_imag[j, d]
-            grad_b_real[j, d] += gamma * by_b_real
-            grad_b_imag[j, d] += gamma * by_b_imag
-            by_gamma += b_real[j, d] * by_b_real + b_imag[j, d] * by_b_imag
-        along = d_real * by_lambda[0, j] + d_imag * by_lambda[1, j]  # by Re lambda
-        across = d_imag * by_lambda[0, j] - d_real * by_lambda[1, j]  # by Im lambda
-        cosine, sine = math.cos(angle), math.sin(angle)
-        by_modulus = along * cosine + across * sine - by_gamma * modulus / gamma
-        grad_nu[j] -= by_modulus * modulus * math.exp(nu[j])
-        grad_phase[j] += (across * cosine - along * sine) * modulus * angle
+        for p in range(last):
+            grad_own[j, p] += d_real * e_real[j, p] + d_imag * e_imag[j, p]
+        grad_phase[j] += d_real * e_real[j, last] + d_imag * e_imag[j, last]
+        for d in range(inputs):  # Im B does what Re B does, times i
+            grad_b_imag[j, d] += d_imag * e_real[j, d] - d_real * e_imag[j, d]
 
 
 @jit
 def backward_units(shape: Ints, grad: Floats, units: Floats, features: Floats, d_units: Floats) -> None:
     """Turn d_units (H,) into the gradient by what the tanh is of, and add the part of W and b to `grad`."""
-    _, _, _, _, grad_weight, grad_bias = lru_views(shape, grad)
+    grad_weight, grad_bias = mix_views(shape, grad)
     one = units.dtype.type(1)
     for i in range(units.size):
         d_units[i] *= one - units[i] * units[i]

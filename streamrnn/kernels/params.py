@@ -49,10 +49,10 @@ def feature_width(shape: Ints) -> int:
 
 @jit
 def state_width(shape: Ints) -> int:
-    """Numbers of state in one layer: H; h and c for LSTM; for LRU see `trace_views`."""
+    """Numbers of state in one layer: H; h and c for LSTM; for LRU see `state_views`."""
     hidden = int(shape[HIDDEN])
     if shape[CELL] == LRU:
-        return feature_width(shape) + 2 * hidden * (1 + int(shape[INPUTS]))
+        return feature_width(shape) + 6 * hidden * (int(shape[INPUTS]) + 1)
     return 2 * hidden if shape[CELL] == LSTM else hidden
 
 
@@ -104,50 +104,48 @@ def layer_views(shape: Ints, theta: Floats, layer: int) -> Layer:
 
 @jit
 def recurrence_size(shape: Ints) -> int:
-    """Numbers at the head of an LRU's theta that make its h: nu, phase, Re B, Im B."""
-    return 2 * int(shape[HIDDEN]) * (1 + int(shape[INPUTS]))
+    """Numbers at the head of an LRU's theta that make its h: all of `recurrence_views`."""
+    return int(shape[HIDDEN]) * (4 * int(shape[INPUTS]) + 3)
 
 
 @jit
-def lru_views(shape: Ints, theta: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
-    """Views nu (H), phase (H), Re B (H, I), Im B (H, I), W (H, 2H + I), b (H) of an LRU in theta."""
-    hidden = shape[HIDDEN]
-    inputs = shape[INPUTS]
-    width = 2 * hidden + inputs
-    a = 2 * hidden
-    b = a + hidden * inputs
-    c = b + hidden * inputs
-    d = c + hidden * width
-    return (
-        theta[:hidden],
-        theta[hidden:a],
-        theta[a:b].reshape(hidden, inputs),
-        theta[b:c].reshape(hidden, inputs),
-        theta[c:d].reshape(hidden, width),
-        theta[d : d + hidden],
-    )
+def recurrence_views(shape: Ints, theta: Floats) -> tuple[Floats, Floats, Floats]:
+    """Views Im B (H, I), own (H, 3 I + 2) and phase (H) of an LRU in theta.
 
-
-@jit
-def trace_views(shape: Ints, state: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-    """Views of the state (S,) of an LRU: what the readout is made of, and the traces.
-
-    units (H); features [Re h, Im h, x] (2H + I); dh/dlambda (2, H), real and imaginary; dh/dB / gamma, its real
-    and its imaginary part, (H, I) each.
+    A row of `own` is what a unit has as the traces have it: Re B (I), the forget gate's weights (I) and bias nu,
+    the input gate's weights (I) and bias.
     """
     hidden = shape[HIDDEN]
     inputs = shape[INPUTS]
-    a = 3 * hidden + inputs
-    b = a + 2 * hidden
-    c = b + hidden * inputs
-    d = c + hidden * inputs
-    return (
-        state[:hidden],
-        state[hidden:a],
-        state[a:b].reshape(2, hidden),
-        state[b:c].reshape(hidden, inputs),
-        state[c:d].reshape(hidden, inputs),
-    )
+    width = 3 * inputs + 2
+    a = hidden * inputs
+    b = a + hidden * width
+    return theta[:a].reshape(hidden, inputs), theta[a:b].reshape(hidden, width), theta[b : b + hidden]
+
+
+@jit
+def mix_views(shape: Ints, theta: Floats) -> tuple[Floats, Floats]:
+    """Views W (H, 2H + I) and b (H) of an LRU in theta."""
+    hidden = shape[HIDDEN]
+    width = 2 * hidden + shape[INPUTS]
+    a = recurrence_size(shape)
+    b = a + hidden * width
+    return theta[a:b].reshape(hidden, width), theta[b : b + hidden]
+
+
+@jit
+def state_views(shape: Ints, state: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Views of the state (S,) of an LRU: what the readout is made of, and the traces.
+
+    units (H); features [Re h, Im h, x] (2H + I); real and imaginary part (H, 3 I + 3) of the derivative of h by
+    the rows of `own` and, last, by phase.
+    """
+    hidden = shape[HIDDEN]
+    width = 3 * shape[INPUTS] + 3
+    a = feature_width(shape)
+    b = a + hidden * width
+    c = b + hidden * width
+    return state[:hidden], state[hidden:a], state[a:b].reshape(hidden, width), state[b:c].reshape(hidden, width)
 
 
 @jit
@@ -185,14 +183,19 @@ def views(shape: Ints, theta: Floats) -> dict[str, Floats]:
     -------
     dict
         ``weight_ih_l0`` (G*H, I), ``weight_hh_l0`` (G*H, H), ``bias_ih_l0`` (G*H), ``bias_hh_l0`` (G*H), the
-        same for every further layer; of an LRU ``nu`` (H), ``phase`` (H), ``input.real`` (H, I), ``input.imag``
-        (H, I), ``mix.weight`` (H, 2H + I), ``mix.bias`` (H). ``readout.weight`` (Y, H), ``readout.bias`` (Y) and,
+        same for every further layer; of an LRU ``nu`` (H), ``phase`` (H), ``input.real``, ``input.imag``,
+        ``forget.weight``, ``gate.weight`` (H, I), ``gate.bias`` (H), ``mix.weight`` (H, 2H + I), ``mix.bias`` (H).
+        ``readout.weight`` (Y, H), ``readout.bias`` (Y) and,
         for a Laplace head, ``skip.weight`` (N, I). They are views: writing to them writes to `theta`.
     """
     names: dict[str, Floats] = {}
     if shape[CELL] == LRU:
-        own = ("nu", "phase", "input.real", "input.imag", "mix.weight", "mix.bias")
-        names |= zip(own, lru_views(shape, theta), strict=True)
+        inputs = int(shape[INPUTS])
+        names["input.imag"], own, names["phase"] = recurrence_views(shape, theta)
+        names["input.real"] = own[:, :inputs]
+        names["forget.weight"], names["nu"] = own[:, inputs : 2 * inputs], own[:, 2 * inputs]
+        names["gate.weight"], names["gate.bias"] = own[:, 2 * inputs + 1 : -1], own[:, -1]
+        names["mix.weight"], names["mix.bias"] = mix_views(shape, theta)
     for layer in range(0 if shape[CELL] == LRU else int(shape[LAYERS])):
         parts = layer_views(shape, theta, layer)
         for name, part in zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), parts, strict=True):

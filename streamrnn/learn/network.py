@@ -86,7 +86,7 @@ class Network:
     def blank_state(self) -> Floats:
         """Return a state before the first event: (layers, S) zeros, S = hidden, for lstm 2 hidden (h, then c).
 
-        The state of an lru has its traces as well, `streamrnn.kernels.params.trace_views`.
+        The state of an lru has its traces as well, `streamrnn.kernels.params.state_views`.
         """
         layers = int(self.shape[params.LAYERS])
         return np.zeros((layers, int(params.state_width(self.shape))), self.theta.dtype)
@@ -145,7 +145,8 @@ class Network:
         modulus = np.sqrt(rng.uniform(0.9**2, 0.999**2, hidden))
         names["nu"][:] = np.log(-np.log(modulus))
         names["phase"][:] = np.log(rng.uniform(1e-4, np.pi, hidden))
-        for name, variance in (("input.real", 0.5 / inputs), ("input.imag", 0.5 / inputs)):
-            names[name][:] = rng.normal(0.0, np.sqrt(variance), names[name].shape)
+        for name, variance in (("input.real", 0.5), ("input.imag", 0.5)):
+            names[name][:] = rng.normal(0.0, np.sqrt(variance / inputs), names[name].shape)
+        names["gate.bias"][:] = 1.0
         mix = names["mix.weight"]
         mix[:] = rng.normal(0.0, 1.0 / np.sqrt(mix.shape[1]), mix.shape)
