@@ -477,6 +477,13 @@ def test_tag_is_refused_and_never_followed(tag: str):
     ]
 
 
+def test_an_lru_is_refused_for_symbols():
+    expected = "pipelines.pump.model.cell: expected another cell than lru for symbols: lru is for numbers"
+    for form in ("payload: text", "symbol: key"):
+        (problem,) = problems(source(f"topic: a, {form}") + "    model: {cell: lru}\n")
+        assert problem.endswith(expected)
+
+
 # Feedback
 
 

@@ -45,7 +45,7 @@ def gradient(network, xs, ys, horizons):
     trail = learner.open_trail()
     network.reset()
     for x, y in zip(xs, ys, strict=True):
-        trail.observe(x, y, network.state)
+        learner.observe(trail, x, y, network.state)
         network.step(x)
     return learner._losses, params.views(network.shape, learner._grad)
 
@@ -196,7 +196,7 @@ class Run:
 
     def event(self, x, shown):
         self.learner.before_step()
-        self.trail.observe(np.array([x], np.float32), np.array([shown]), self.network.state)
+        self.learner.observe(self.trail, np.array([x], np.float32), np.array([shown]), self.network.state)
         self.outputs.append(self.network.step([x])[0])
         self.learner.after_step()
 

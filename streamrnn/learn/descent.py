@@ -17,6 +17,22 @@ JUMPS_MAX = 3  # in a row; what goes on is no jump but news
 BAD_MAX = 3  # non-finite updates in a row, then the weights go back
 
 
+class Trail:
+    """What a learner keeps of one stream.
+
+    Attributes
+    ----------
+    last_step
+        Number of its newest step, in the window if there is one; -1 before the first.
+    ring
+        What forecasts that wait for their events were made of, empty if a window has it.
+    """
+
+    def __init__(self, ring: Floats) -> None:
+        self.ring = ring
+        self.last_step = -1
+
+
 class Descent:
     """Guarded gradient descent of a shadow of a network's weights; where gradients come from is up to who inherits.
 

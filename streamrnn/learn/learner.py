@@ -13,27 +13,9 @@ import numpy as np
 from streamrnn.errors import UsageError
 from streamrnn.kernels import params, sequence
 from streamrnn.kernels.types import Floats, Tape
-from streamrnn.learn.descent import Descent
+from streamrnn.learn.descent import Descent, Trail
 from streamrnn.learn.network import Network
 from streamrnn.learn.window import Window
-
-
-class Trail:
-    """One stream's steps in a window, linked one to the next.
-
-    Attributes
-    ----------
-    last_step
-        Number of the newest step, -1 before the first.
-    """
-
-    def __init__(self, window: Window) -> None:
-        self.window = window
-        self.last_step = -1
-
-    def observe(self, x: Floats, values: Floats, state: Floats) -> None:
-        """Keep an event that is learned from, before the network steps: see `Window.push`."""
-        self.last_step = self.window.push(x, values, state, self.last_step)
 
 
 class Learner(Descent):
@@ -82,8 +64,12 @@ class Learner(Descent):
         self._thread: ThreadPoolExecutor | None = None
 
     def open_trail(self) -> Trail:
-        """Return what a new stream shows its events to."""
-        return Trail(self.window)
+        """Return what is kept of a new stream."""
+        return Trail(np.zeros((0, 0), self.network.theta.dtype))
+
+    def observe(self, trail: Trail, x: Floats, values: Floats, state: Floats) -> None:
+        """Keep an event that is learned from, before the network steps: see `Window.push`."""
+        trail.last_step = self.window.push(x, values, state, trail.last_step)
 
     def before_step(self) -> None:
         """Take over the update that is due before the next learned event is stepped."""

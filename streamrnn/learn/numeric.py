@@ -137,8 +137,8 @@ class NumericModel:
             learn,
         )
         state = stream.state if learn else stream.state.copy()
-        if stream.trail and learn:
-            stream.trail.observe(phi, scaler.scaled, state)
+        if learner and stream.trail and learn:
+            learner.observe(stream.trail, phi, scaler.scaled, state)
         self.network.advance(state, phi, self._y)
         if not calibrator.forecast_one(self._y, scaler, stream.count, learn):
             state[:] = 0

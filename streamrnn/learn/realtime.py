@@ -12,32 +12,10 @@ import numpy as np
 from streamrnn.errors import UsageError
 from streamrnn.kernels import lru, optim, params
 from streamrnn.kernels.types import Floats, Notes
-from streamrnn.learn.descent import Descent
+from streamrnn.learn.descent import Descent, Trail
 from streamrnn.learn.network import Network
 
 SLOW = 0.5  # rate of what makes the recurrence, in rates of the rest (Zucchet et al. 2023 have it lower as well)
-
-
-class RingTrail:
-    """What a stream's forecasts that wait for their events were made of.
-
-    Attributes
-    ----------
-    ring : (max horizon, 3 hidden + inputs)
-        Units and features of the last steps.
-    count
-        Events observed.
-    """
-
-    def __init__(self, learner: RealTimeLearner) -> None:
-        self.learner = learner
-        self.ring: Floats = learner.blank_ring()
-        self.count = 0
-
-    def observe(self, x: Floats, values: Floats, state: Floats) -> None:  # noqa: ARG002
-        """Learn from an event before the network steps: values (F,) NaN where missing, state (1, S) before it."""
-        self.learner.observe(self.ring, self.count, values, state)
-        self.count += 1
 
 
 class RealTimeLearner(Descent):
@@ -94,23 +72,25 @@ class RealTimeLearner(Descent):
         width = int(params.feature_width(self.network.shape))
         return np.zeros((int(self.horizons[-1]), width), self.network.theta.dtype)
 
-    def open_trail(self) -> RingTrail:
-        """Return what a new stream shows its events to."""
-        return RingTrail(self)
+    def open_trail(self) -> Trail:
+        """Return what is kept of a new stream."""
+        return Trail(self.blank_ring())
 
-    def observe(self, ring: Floats, count: int, values: Floats, state: Floats) -> None:
-        """Add what is to be learned from event number `count` of a stream: see `RingTrail`, `lru.observe`."""
+    def observe(self, trail: Trail, x: Floats, values: Floats, state: Floats) -> None:  # noqa: ARG002
+        """Learn from an event before the network steps: values (F,) NaN where missing, state (1, S) before it."""
+        count = trail.last_step + 1
         loss, known = lru.observe(
             self.network.shape,
             self.shadow,
             self._grad,
             state[0],
-            ring,
+            trail.ring,
             count,
             self.horizons,
             values,
             self._notes,
         )
+        trail.last_step = count
         if known:
             self._losses += loss
             self._known += 1
