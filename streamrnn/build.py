@@ -20,6 +20,7 @@ from streamrnn.learn.learner import Learner
 from streamrnn.learn.network import Network
 from streamrnn.learn.numeric import HISTORY, NumericModel
 from streamrnn.learn.readout import Readout
+from streamrnn.learn.realtime import RealTimeLearner
 from streamrnn.learn.scaler import Scaler
 from streamrnn.learn.symbols import ALPHABET, SymbolModel
 from streamrnn.learn.window import Window
@@ -108,11 +109,10 @@ def mqtt_settings(config: Config) -> Settings:
 def budget(spec: PipelineSpec) -> Budget:
     """Return the memory ceilings of a pipeline."""
     network = _network(spec, 0)
-    learning = spec.learn.enabled
     step_bytes, history = _window_size(spec, network)
     weights = _weights_bytes(spec, network)
-    window = step_bytes * history if learning else 0
-    each = _stream_bytes(spec)
+    window = step_bytes * history
+    each = _stream_bytes(spec, network)
     if spec.input.symbols:
         return Budget(network.theta.size, weights, history, window, each * spec.limits.keys, 0, 0)
     fields = len(spec.input.fields)
@@ -141,14 +141,9 @@ def _network(spec: PipelineSpec, seed: int) -> Network:
 def _model(name: str, spec: PipelineSpec, seed: int) -> NumericModel | SymbolModel:
     weights_seed, window_seed = _seeds(name, seed)
     network = _network(spec, weights_seed)
-    learn = spec.learn
-    learner = None
-    if learn.enabled:
-        _, history = _window_size(spec, network)
-        window = _window(spec, network, history, window_seed)
-        learner = Learner(network, window, learn.every, learn.windows, learn.length, learn.rate, learn.decay)
     if spec.input.symbols:
-        return SymbolModel(name, network, learner)
+        return SymbolModel(name, network, _learner(spec, network, window_seed))
+    learner = _real_time_learner(spec, network) if _in_real_time(spec) else _learner(spec, network, window_seed)
     return NumericModel(
         name,
         spec.input.fields,
@@ -160,8 +155,29 @@ def _model(name: str, spec: PipelineSpec, seed: int) -> NumericModel | SymbolMod
     )
 
 
+def _in_real_time(spec: PipelineSpec) -> bool:
+    return spec.learn.enabled and spec.model.cell == "lru"
+
+
+def _real_time_learner(spec: PipelineSpec, network: Network) -> RealTimeLearner:
+    learn = spec.learn
+    fields, horizons = len(spec.input.fields), spec.forecast.horizons
+    return RealTimeLearner(network, fields, horizons, learn.every, learn.rate, learn.decay)
+
+
+def _learner(spec: PipelineSpec, network: Network, seed: int) -> Learner | None:
+    learn = spec.learn
+    if not learn.enabled:
+        return None
+    _, history = _window_size(spec, network)
+    window = _window(spec, network, history, seed)
+    return Learner(network, window, learn.every, learn.windows, learn.length, learn.rate, learn.decay)
+
+
 def _window_size(spec: PipelineSpec, network: Network) -> tuple[int, int]:
-    """Bytes of a step in the replay window, and how many steps fit into half of the memory."""
+    """Bytes of a step in the replay window, and how many steps fit into half of the memory; 0, 0 without one."""
+    if not spec.learn.enabled or _in_real_time(spec):
+        return 0, 0
     inputs = 1 if spec.input.symbols else int(network.shape[1])
     shown = 1 if spec.input.symbols else len(spec.input.fields)
     step_bytes = Window.bytes_per_step(inputs, shown, network.blank_state())
@@ -173,6 +189,8 @@ def _weights_bytes(spec: PipelineSpec, network: Network) -> int:
     """Bytes of theta, and when learning of its copies and the scratch of an update."""
     if not spec.learn.enabled:
         return network.theta.nbytes
+    if _in_real_time(spec):
+        return THETA_COPIES * network.theta.nbytes + _real_time_learner(spec, network).scratch_bytes
     window = _window(spec, network, spec.learn.length, 0)
     scratch = Learner(network, window, windows=spec.learn.windows, length=spec.learn.length).scratch_bytes
     return THETA_COPIES * network.theta.nbytes + scratch
@@ -185,20 +203,23 @@ def _window(spec: PipelineSpec, network: Network, history: int, seed: int) -> Wi
     return NumericModel.window_for(history, network, fields, horizons, seed)
 
 
-def _stream_bytes(spec: PipelineSpec) -> int:
+def _stream_bytes(spec: PipelineSpec, network: Network) -> int:
     """Bytes that every key costs, beside the history of its detector."""
+    own = STREAM_OBJECTS + network.state.nbytes
     if spec.input.symbols:
-        return STREAM_OBJECTS + 8 * spec.model.hidden * spec.model.layers + 4 * (ALPHABET + 1)
+        return own + 4 * (ALPHABET + 1)
+    if _in_real_time(spec):
+        own += _real_time_learner(spec, network).blank_ring().nbytes
     fields = len(spec.input.fields)
     readout = Readout(fields, spec.model.hidden, Scaler.input_count(fields))
     parts = (Scaler(fields), Calibrator(fields, spec.forecast.horizons), readout, Detector(fields))
     arrays = sum(array.nbytes for part in parts for array in vars(part).values() if isinstance(array, np.ndarray))
     history = Detector.FIRST * Detector.bytes_per_event(fields)
-    return STREAM_OBJECTS + 8 * spec.model.hidden * spec.model.layers + arrays - history
+    return own + arrays - history
 
 
 def _ranks_room(spec: PipelineSpec, network: Network) -> int:
     """Bytes left for the histories of the detectors."""
     step_bytes, history = _window_size(spec, network)
-    taken = _weights_bytes(spec, network) + (step_bytes * history if spec.learn.enabled else 0)
-    return max(spec.limits.memory_mb * 2**20 - taken - _stream_bytes(spec) * spec.limits.keys, 0)
+    taken = _weights_bytes(spec, network) + step_bytes * history
+    return max(spec.limits.memory_mb * 2**20 - taken - _stream_bytes(spec, network) * spec.limits.keys, 0)

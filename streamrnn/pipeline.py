@@ -16,7 +16,7 @@ from streamrnn.codecs import Codec
 from streamrnn.errors import PayloadError
 from streamrnn.events import Event, Message, Output
 from streamrnn.keys import KeyTemplate
-from streamrnn.learn.learner import Learner
+from streamrnn.learn.descent import Descent
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,9 @@ class Model(Protocol[S]):
     """What answers events: shared weights, and a stream for every key."""
 
     counts: Counter[str]
-    learner: Learner | None
+
+    @property
+    def learner(self) -> Descent | None: ...
 
     def open_stream(self, key: str) -> S: ...
     def share(self, streams: Collection[S]) -> None: ...

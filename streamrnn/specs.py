@@ -138,9 +138,17 @@ class Input(Spec, frozen=True, kw_only=True):
 class Model(Spec, frozen=True, kw_only=True):
     """The recurrent network, one per pipeline, shared by its keys."""
 
-    cell: Annotated[Literal["rnn_tanh", "rnn_relu", "gru", "lstm"], Meta(description="The recurrence.")] = "gru"
+    cell: Annotated[
+        Literal["rnn_tanh", "rnn_relu", "gru", "lstm", "lru"],
+        Meta(description="The recurrence; lru remembers longest, of numbers, and needs no history to learn."),
+    ] = "gru"
     hidden: Annotated[int, Meta(ge=1, le=1024, description="Units in each layer (32; for symbols 128).")] = 32
     layers: Annotated[int, Meta(ge=1, le=8, description="Layers of cells, one above the other.")] = 1
+
+    def broken_rules(self, name: str) -> Iterator[BrokenRule]:  # noqa: ARG002
+        """Learning in real time goes through one layer only."""
+        if self.cell == "lru" and self.layers > 1:
+            yield ("layers", "cell"), f"expected 1 with cell lru, which has one layer, got {self.layers}"
 
 
 class Forecast(Spec, frozen=True, kw_only=True):
@@ -252,7 +260,9 @@ class Pipeline(Spec, frozen=True, kw_only=True):
         return SYMBOL_DEFAULTS if isinstance(source, Input) and source.symbols else {}
 
     def broken_rules(self, name: str) -> Iterator[BrokenRule]:
-        """A pipeline must not be fed what it publishes."""
+        """A network takes its events, and a pipeline must not be fed what it publishes."""
+        if self.model.cell == "lru" and self.input.symbols:
+            yield ("model.cell",), "expected another cell than lru for symbols: lru is for numbers"
         if self.output.topic is None:
             return
         for each in self.input.topic:

@@ -230,7 +230,11 @@ def test_rule_between_fields_is_told_beside_a_mistake_in_another_field():
         ("model: {hidden: [8]}", "model.hidden: expected a whole number >= 1, got a list"),
         ("model: {hidden: .inf}", "model.hidden: expected a whole number >= 1, got .inf"),
         ("model: {layers: 9}", "model.layers: expected a whole number <= 8, got 9"),
-        ("model: {cell: gur}", 'model.cell: expected one of gru, lstm, rnn_relu, rnn_tanh, got "gur"'),
+        ("model: {cell: gur}", 'model.cell: expected one of gru, lru, lstm, rnn_relu, rnn_tanh, got "gur"'),
+        (
+            "model: {cell: lru, layers: 2}",
+            "model.layers: expected 1 with cell lru, which has one layer, got 2",
+        ),
         ("model: [gru]", "model: expected a mapping, got a list"),
         ("forecast: {horizons: []}", "forecast.horizons: expected at least 1, got none"),
         ("forecast: {horizons: 4}", "forecast.horizons: expected a list, got 4"),
@@ -471,6 +475,13 @@ def test_tag_is_refused_and_never_followed(tag: str):
     assert problems(f"state: {tag} x\n" + source("topic: a")) == [
         f'pump.yaml:1: state: the YAML tag "{full}" is not used here'
     ]
+
+
+def test_an_lru_is_refused_for_symbols():
+    expected = "pipelines.pump.model.cell: expected another cell than lru for symbols: lru is for numbers"
+    for form in ("payload: text", "symbol: key"):
+        (problem,) = problems(source(f"topic: a, {form}") + "    model: {cell: lru}\n")
+        assert problem.endswith(expected)
 
 
 # Feedback

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from streamrnn.kernels import optim, sequence
-from streamrnn.learn.learner import GOOD_EVERY, Learner
+from streamrnn.learn.descent import GOOD_EVERY
+from streamrnn.learn.learner import Learner
 from streamrnn.learn.network import Network
 from streamrnn.learn.window import Window
 

@@ -9,6 +9,7 @@ import pytest
 from streamrnn.events import Event
 from streamrnn.learn.learner import Learner
 from streamrnn.learn.numeric import NumericModel
+from streamrnn.learn.realtime import RealTimeLearner
 
 HORIZONS = (1, 3, 8)
 
@@ -16,7 +17,9 @@ HORIZONS = (1, 3, 8)
 def model_of(fields=("a", "b"), cell="gru", learn=True, seed=0, hidden=8, every=4, memory=10**9, interval=0.9):
     network = NumericModel.network_for(len(fields), HORIZONS, cell, hidden, 1, seed)
     learner = None
-    if learn:
+    if learn and cell == "lru":
+        learner = RealTimeLearner(network, len(fields), HORIZONS, every, rate=0.01)
+    elif learn:
         window = NumericModel.window_for(500, network, len(fields), HORIZONS, seed)
         learner = Learner(network, window, every, windows=3, length=12, rate=0.01)
     return NumericModel("pump", fields, network, HORIZONS, interval, learner, memory)
@@ -55,15 +58,21 @@ class Driver:
             }
             for part, (owner, names) in parts.items():
                 arrays |= {f"{key}.{part}.{name}": getattr(owner, name) for name in names}
-            arrays[f"{key}.places"] = np.array([stream.count, stream.last_step])
+            arrays[f"{key}.places"] = np.array([stream.count, getattr(stream.trail, "last_step", -1)])
         learner = self.model.learner
+        if isinstance(learner, Learner) and learner._job is not None:
+            learner._job.exception()  # waits for the update under way
         if learner:
-            if learner._job is not None:
-                learner._job.exception()  # waits for the update under way
-            window = learner.window
             arrays |= {name: getattr(learner, name) for name in ("shadow", "mean", "square", "good")}
+            arrays["steps"] = np.array([learner.updates, learner.steps, learner._events])
+        if isinstance(learner, RealTimeLearner):
+            arrays |= {f"{key}.ring": stream.trail.ring for key, stream in self.streams.items()}
+            arrays["known"] = np.array([learner._known, learner._losses])
+            arrays["_grad"] = learner._grad
+        elif learner:
+            window = learner.window
             arrays |= {name: getattr(window, name) for name in ("xs", "seen", "states", "links", "random")}
-            arrays["counts"] = np.array([window.count, learner.updates, learner.steps, learner._events])
+            arrays["count"] = np.array([window.count])
         return {name: array.copy() for name, array in arrays.items()}
 
 
@@ -120,7 +129,7 @@ def test_before_anything_is_learned_the_forecast_is_persistence_damped_by_the_ho
         assert abs(far - mean) <= abs(middle - mean) + 0.2 <= abs(near - mean) + 0.4
 
 
-@pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "gru", "lstm"])
+@pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "gru", "lstm", "lru"])
 def test_a_sine_is_forecast_better_than_by_its_last_value(cell):
     rows = np.sin(2 * np.pi * np.arange(6000) / 25)[:, None] * 3.0 + 10.0
     outputs = Driver(cell=cell, fields=("a",), hidden=12).show_all(rows)
@@ -195,7 +204,7 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("name", STRANGE)
-@pytest.mark.parametrize("cell", ["rnn_relu", "gru"])
+@pytest.mark.parametrize("cell", ["rnn_relu", "gru", "lru"])
 def test_whatever_the_values_every_number_is_finite(name, cell):
     driver = Driver(cell=cell, every=1)
 
@@ -231,9 +240,10 @@ def test_another_seed_gives_other_forecasts_once_something_is_learned():
     assert Driver(seed=1).show_all(rows)[-1] != Driver(seed=2).show_all(rows)[-1]
 
 
+@pytest.mark.parametrize("cell", ["gru", "lru"])
 @pytest.mark.parametrize("seen", [0, 1, 10, 70, 200])
-def test_an_event_not_learned_from_changes_nothing_but_seq(seen):
-    driver = Driver()
+def test_an_event_not_learned_from_changes_nothing_but_seq(seen, cell):
+    driver = Driver(cell=cell)
     driver.show([1.0, 2.0])
     for row in rows_of(seen):
         driver.show(row)
@@ -290,8 +300,9 @@ def test_an_event_not_learned_from_leaves_the_state_even_when_the_outputs_are_no
     np.testing.assert_array_equal(driver.streams["k"].state, state)
 
 
-def test_a_state_that_is_not_finite_begins_anew():
-    driver = Driver()
+@pytest.mark.parametrize("cell", ["gru", "lru"])
+def test_a_state_that_is_not_finite_begins_anew(cell):
+    driver = Driver(cell=cell)
     driver.show_all(rows_of(60))
     driver.streams["k"].state[:] = np.nan
 

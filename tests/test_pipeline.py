@@ -22,10 +22,11 @@ from streamrnn import config
 from streamrnn import pipeline as pipelines
 from streamrnn.build import Budget, budget, build_pipeline
 from streamrnn.events import Message, NumericOutput, Output, SymbolOutput
+from streamrnn.learn.learner import Learner
 from streamrnn.pipeline import Pipeline
 from streamrnn.specs import Pipeline as Spec
 
-CELLS = ["rnn_tanh", "rnn_relu", "gru", "lstm"]
+CELLS = ["rnn_tanh", "rnn_relu", "gru", "lstm", "lru"]
 
 # Small, and learning from the 9th event on.
 SMALL = "model: {hidden: 6}, forecast: {horizons: [1, 3]}, learn: {every: 2, windows: 2, length: 8, history: 64}"
@@ -445,7 +446,7 @@ NASTY = {
 @pytest.mark.parametrize("name", NASTY)
 @pytest.mark.parametrize("cell", CELLS)
 def test_outputs_are_finite_whatever_the_values(build: Any, cell: str, name: str) -> None:
-    more = SMALL.replace("hidden: 6", f"hidden: 6, layers: 2, cell: {cell}")
+    more = SMALL.replace("hidden: 6", f"hidden: 6, layers: {1 if cell == 'lru' else 2}, cell: {cell}")
     pipeline = build(numeric(source="fields: [x, y]", more=more))
     values = NASTY[name]
     for i in range(300):
@@ -582,7 +583,7 @@ def assert_within(pipeline: Pipeline[Any], cost: Budget) -> None:
     else:
         assert held(streams) <= cost.streams
     buffers = 0
-    if learner:
+    if isinstance(learner, Learner):
         window = learner.window
         buffers = sum(each.nbytes for each in (window.xs, window.seen, window.states, window.links))
         assert len(window.xs) == len(window) == cost.history
@@ -599,6 +600,8 @@ def assert_within(pipeline: Pipeline[Any], cost: Budget) -> None:
         "model: {hidden: 64, layers: 2}, learn: {history: 2000, every: 50}",
         "model: {hidden: 128}, learn: {length: 512, windows: 64, history: 2000, every: 1000}",
         "model: {hidden: 8}, learn: {enabled: false}",
+        "model: {hidden: 8, cell: lru}",
+        "model: {hidden: 8, cell: lru}, learn: {enabled: false}",
     ],
 )
 def test_arrays_stay_below_the_ceilings_of_the_budget(build: Any, more: str) -> None:

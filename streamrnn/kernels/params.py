@@ -26,7 +26,8 @@ RNN_TANH: Final = 0
 RNN_RELU: Final = 1
 GRU: Final = 2
 LSTM: Final = 3
-CELLS: Final = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "gru": GRU, "lstm": LSTM}
+LRU: Final = 4
+CELLS: Final = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "gru": GRU, "lstm": LSTM, "lru": LRU}
 
 LINEAR: Final = 0
 LAPLACE: Final = 1
@@ -41,9 +42,17 @@ def gate_count(shape: Ints) -> int:
 
 
 @jit
+def feature_width(shape: Ints) -> int:
+    """Numbers at the head of an LRU's state that its readout is made of: units and features."""
+    return 3 * int(shape[HIDDEN]) + int(shape[INPUTS])
+
+
+@jit
 def state_width(shape: Ints) -> int:
-    """Numbers of state in one layer: H, or h and c for LSTM."""
+    """Numbers of state in one layer: H; h and c for LSTM; for LRU see `state_views`."""
     hidden = int(shape[HIDDEN])
+    if shape[CELL] == LRU:
+        return feature_width(shape) + 6 * hidden * (int(shape[INPUTS]) + 1)
     return 2 * hidden if shape[CELL] == LSTM else hidden
 
 
@@ -51,6 +60,8 @@ def state_width(shape: Ints) -> int:
 def gates_width(shape: Ints) -> int:
     """Numbers a step leaves in one layer for its backward: gates, and for GRU the recurrent part of n."""
     hidden = int(shape[HIDDEN])
+    if shape[CELL] == LRU:  # what its backward needs is in its state
+        return 0
     return 4 * hidden if shape[CELL] >= GRU else hidden
 
 
@@ -65,6 +76,8 @@ def output_width(shape: Ints) -> int:
 def layer_offset(shape: Ints, layer: int) -> int:
     """Where the parameters of `layer` begin in theta; `layer` = number of layers is where the head begins."""
     hidden = int(shape[HIDDEN])
+    if shape[CELL] == LRU:
+        return layer * (recurrence_size(shape) + hidden * (2 * hidden + int(shape[INPUTS]) + 1))
     rows = gate_count(shape) * hidden
     first = rows * (int(shape[INPUTS]) + hidden + 2)
     later = rows * (2 * hidden + 2)
@@ -87,6 +100,52 @@ def layer_views(shape: Ints, theta: Floats, layer: int) -> Layer:
         theta[c:d],
         theta[d : d + rows],
     )
+
+
+@jit
+def recurrence_size(shape: Ints) -> int:
+    """Numbers at the head of an LRU's theta that make its h: all of `recurrence_views`."""
+    return int(shape[HIDDEN]) * (4 * int(shape[INPUTS]) + 3)
+
+
+@jit
+def recurrence_views(shape: Ints, theta: Floats) -> tuple[Floats, Floats, Floats]:
+    """Views Im B (H, I), own (H, 3 I + 2) and phase (H) of an LRU in theta.
+
+    A row of `own` is what a unit has as the traces have it: Re B (I), the forget gate's weights (I) and bias nu,
+    the input gate's weights (I) and bias.
+    """
+    hidden = shape[HIDDEN]
+    inputs = shape[INPUTS]
+    width = 3 * inputs + 2
+    a = hidden * inputs
+    b = a + hidden * width
+    return theta[:a].reshape(hidden, inputs), theta[a:b].reshape(hidden, width), theta[b : b + hidden]
+
+
+@jit
+def mix_views(shape: Ints, theta: Floats) -> tuple[Floats, Floats]:
+    """Views W (H, 2H + I) and b (H) of an LRU in theta."""
+    hidden = shape[HIDDEN]
+    width = 2 * hidden + shape[INPUTS]
+    a = recurrence_size(shape)
+    b = a + hidden * width
+    return theta[a:b].reshape(hidden, width), theta[b : b + hidden]
+
+
+@jit
+def state_views(shape: Ints, state: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Views of the state (S,) of an LRU: what the readout is made of, and the traces.
+
+    units (H); features [Re h, Im h, x] (2H + I); real and imaginary part (H, 3 I + 3) of the derivative of h by
+    the rows of `own` and, last, by phase.
+    """
+    hidden = shape[HIDDEN]
+    width = 3 * shape[INPUTS] + 3
+    a = feature_width(shape)
+    b = a + hidden * width
+    c = b + hidden * width
+    return state[:hidden], state[hidden:a], state[a:b].reshape(hidden, width), state[b:c].reshape(hidden, width)
 
 
 @jit
@@ -124,11 +183,20 @@ def views(shape: Ints, theta: Floats) -> dict[str, Floats]:
     -------
     dict
         ``weight_ih_l0`` (G*H, I), ``weight_hh_l0`` (G*H, H), ``bias_ih_l0`` (G*H), ``bias_hh_l0`` (G*H), the
-        same for every further layer, ``readout.weight`` (Y, H), ``readout.bias`` (Y) and, for a Laplace head,
-        ``skip.weight`` (N, I). They are views: writing to them writes to `theta`.
+        same for every further layer; of an LRU ``nu`` (H), ``phase`` (H), ``input.real``, ``input.imag``,
+        ``forget.weight``, ``gate.weight`` (H, I), ``gate.bias`` (H), ``mix.weight`` (H, 2H + I), ``mix.bias`` (H).
+        ``readout.weight`` (Y, H), ``readout.bias`` (Y) and,
+        for a Laplace head, ``skip.weight`` (N, I). They are views: writing to them writes to `theta`.
     """
     names: dict[str, Floats] = {}
-    for layer in range(int(shape[LAYERS])):
+    if shape[CELL] == LRU:
+        inputs = int(shape[INPUTS])
+        names["input.imag"], own, names["phase"] = recurrence_views(shape, theta)
+        names["input.real"] = own[:, :inputs]
+        names["forget.weight"], names["nu"] = own[:, inputs : 2 * inputs], own[:, 2 * inputs]
+        names["gate.weight"], names["gate.bias"] = own[:, 2 * inputs + 1 : -1], own[:, -1]
+        names["mix.weight"], names["mix.bias"] = mix_views(shape, theta)
+    for layer in range(0 if shape[CELL] == LRU else int(shape[LAYERS])):
         parts = layer_views(shape, theta, layer)
         for name, part in zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), parts, strict=True):
             names[f"{name}_l{layer}"] = part

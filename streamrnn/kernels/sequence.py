@@ -1,10 +1,13 @@
-"""Step, unroll and back-propagation through time. All three go through the one cell forward of `advance`."""
+"""Step, unroll and back-propagation through time. All three go through the one cell forward of `advance`.
+
+An LRU is stepped and unrolled here; its gradient is not back-propagated through time, see `lru`.
+"""
 
 from __future__ import annotations
 
-from streamrnn.kernels import cells, heads
+from streamrnn.kernels import cells, heads, lru
 from streamrnn.kernels.jit import jit
-from streamrnn.kernels.params import CELL, HIDDEN, LAYERS, ONE_HOT, layer_views
+from streamrnn.kernels.params import CELL, HIDDEN, LAYERS, LRU, ONE_HOT, layer_views
 from streamrnn.kernels.products import add, copy
 from streamrnn.kernels.types import Batch, Floats, Ints, Tape
 
@@ -13,6 +16,9 @@ from streamrnn.kernels.types import Batch, Floats, Ints, Tape
 def advance(shape: Ints, theta: Floats, x: Floats, before: Floats, after: Floats, gates: Floats) -> None:
     """One timestep through all layers: x (I,), before and after (L, S), gates (L, A)."""
     hidden = shape[HIDDEN]
+    if shape[CELL] == LRU:
+        lru.forward(shape, theta, x, before[0], after[0])
+        return
     for layer in range(shape[LAYERS]):
         below = x if layer == 0 else after[layer - 1, :hidden]
         one_hot = layer == 0 and shape[ONE_HOT] == 1

@@ -12,3 +12,6 @@ Ints: TypeAlias = NDArray[np.int64]
 Layer: TypeAlias = tuple[Floats, Floats, Floats, Floats]  # weight_ih, weight_hh, bias_ih, bias_hh
 Batch: TypeAlias = tuple[Floats, Floats, Floats, Floats, Ints]  # xs, starts, targets, weights, lengths
 Tape: TypeAlias = tuple[Floats, Floats, Floats, Floats, Floats]  # states, gates, ys, d_ys, d_state
+Notes: TypeAlias = tuple[
+    Floats, Floats, Floats, Floats, Floats, Floats
+]  # y, d_y, target, weight, d_units, d_features

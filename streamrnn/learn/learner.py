@@ -1,4 +1,4 @@
-"""Learner: when and how a network learns. Windows are replayed, the gradient clipped, Adam steps, guards watch.
+"""Learner: when and how a network learns from windows that are replayed, by back-propagation through time.
 
 An update works on a thread of its own over a snapshot, and the network takes it over exactly `every` events
 later, however fast or slow the thread was: outputs do not depend on timing.
@@ -6,24 +6,19 @@ later, however fast or slow the thread was: outputs do not depend on timing.
 
 from __future__ import annotations
 
-import math
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from streamrnn.kernels import optim, params, sequence
+from streamrnn.errors import UsageError
+from streamrnn.kernels import params, sequence
 from streamrnn.kernels.types import Floats, Tape
+from streamrnn.learn.descent import Descent, Trail
 from streamrnn.learn.network import Network
 from streamrnn.learn.window import Window
 
-CLIP = 1.0  # Euclidean norm of the gradient, at the most
-GOOD_EVERY = 256  # updates between two copies of weights known to be good
-JUMP = 10.0  # mean deviations of the loss above its mean that count as a jump
-JUMPS_MAX = 3  # in a row; what goes on is no jump but news
-BAD_MAX = 3  # non-finite updates in a row, then the weights go back
 
-
-class Learner:
+class Learner(Descent):
     """Truncated back-propagation through time over replayed windows, on a fixed schedule.
 
     Parameters
@@ -35,7 +30,7 @@ class Learner:
     windows, length
         Windows per update, the newest among them, and their steps.
     rate, decay
-        Adam's learning rate, halved at a roll-back and won back slowly; decoupled weight decay.
+        See `Descent`, as for the attributes that are not here.
 
     Attributes
     ----------
@@ -43,9 +38,6 @@ class Learner:
         Outputs of the head that are in use; with a softmax head they grow with the alphabet.
     scratch_bytes
         Bytes of a batch and of the unrolled window, with all outputs in use.
-    updates, dropped, rollbacks, waits
-        Updates taken over; updates that guards held back; returns to older weights; updates the network
-        had to wait for.
     """
 
     def __init__(
@@ -58,36 +50,26 @@ class Learner:
         rate: float = 0.003,
         decay: float = 0.0,
     ) -> None:
-        self.network = network
+        if network.shape[params.CELL] == params.LRU:
+            raise UsageError("cell: an lru learns by a RealTimeLearner")
+        super().__init__(network, every, rate, decay)
         self.window = window
-        self.every = every
         self.length = length
-        self.rate = rate
-        self.decay = decay
         self.classes = network.width
-        self.updates = 0
-        self.dropped = 0
-        self.rollbacks = 0
-        self.waits = 0
-        theta = network.theta
-        self.shadow: Floats = theta.copy()
-        self.mean: Floats = np.zeros_like(theta)
-        self.square: Floats = np.zeros_like(theta)
-        self.good: Floats = theta.copy()
-        self.steps = 0  # Adam's count, back to 0 after a roll-back
-        self.loss = math.nan  # exponentially weighted mean of the losses ...
-        self.spread = 0.0  # ... and of their distance from it
-        self._jumps = 0
-        self._bad = 0
-        self._full_rate = rate
-        self._grad: Floats = np.zeros_like(theta)
         self._batch = window.batch(windows, length)
         self._scratch = self._tape()
         self.scratch_bytes = sum(array.nbytes for array in (*self._batch, *self._scratch))
-        self._events = 0
         self._due = 0
         self._job: Future[bool] | None = None
         self._thread: ThreadPoolExecutor | None = None
+
+    def open_trail(self) -> Trail:
+        """Return what is kept of a new stream."""
+        return Trail(np.zeros((0, 0), self.network.theta.dtype))
+
+    def observe(self, trail: Trail, x: Floats, values: Floats, state: Floats) -> None:
+        """Keep an event that is learned from, before the network steps: see `Window.push`."""
+        trail.last_step = self.window.push(x, values, state, trail.last_step)
 
     def before_step(self) -> None:
         """Take over the update that is due before the next learned event is stepped."""
@@ -136,47 +118,4 @@ class Learner:
     def _update(self) -> bool:
         """One update of the shadow weights, on the thread; False when a guard held it back."""
         loss = float(sequence.gradient(self.network.shape, self.shadow, self._grad, self._batch, self._scratch))
-        norm = float(optim.clip(self._grad, CLIP))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            return self._reject()
-        if self._is_jump(loss):
-            self.dropped += 1
-            return False
-        optim.adam(self.shadow, self._grad, self.mean, self.square, self.steps + 1, self.rate, self.decay)
-        if not np.isfinite(self.shadow).all():
-            return self._reject()
-        self.steps += 1
-        self._bad = 0
-        if self.steps % GOOD_EVERY == 0:
-            self.good[:] = self.shadow
-            self.rate = min(2.0 * self.rate, self._full_rate)
-        return True
-
-    def _is_jump(self, loss: float) -> bool:
-        """Whether the loss is far above what it has been; a level that stays becomes the new normal."""
-        if math.isnan(self.loss):
-            self.loss = loss
-        distance = loss - self.loss
-        jump = self.steps > GOOD_EVERY and distance > JUMP * self.spread and self._jumps < JUMPS_MAX
-        self._jumps = self._jumps + 1 if jump else 0
-        if jump:  # one wild loss must not make the guard blind to the next
-            distance = JUMP * self.spread
-        self.loss += 0.02 * distance
-        self.spread += 0.02 * (abs(distance) - self.spread)
-        return jump
-
-    def _reject(self) -> bool:
-        """Drop an update that is not finite; after several, or when the weights are hit, go back."""
-        self.dropped += 1
-        self._bad += 1
-        hit = not np.isfinite(self.shadow).all()
-        if hit or self._bad >= BAD_MAX:
-            self.shadow[:] = self.good
-            self.mean[:] = 0
-            self.square[:] = 0
-            self.steps = 0
-            self.rate *= 0.5
-            self.rollbacks += 1
-            self._bad = 0
-            return True  # the network gets the good weights back as well
-        return False
+        return self._descend(loss)

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from streamrnn.errors import UsageError
 from streamrnn.kernels import params, sequence
-from streamrnn.kernels.params import CELLS, GRU, HEADS, LAPLACE, LINEAR, LSTM, RNN_RELU
+from streamrnn.kernels.params import CELLS, GRU, HEADS, LAPLACE, LINEAR, LRU, LSTM, RNN_RELU
 from streamrnn.kernels.types import Floats
 
 
@@ -17,7 +17,8 @@ class Network:
     Parameters
     ----------
     cell
-        ``rnn_tanh``, ``rnn_relu``, ``gru`` or ``lstm``; gates, names and layouts are those of torch.
+        ``rnn_tanh``, ``rnn_relu``, ``gru`` or ``lstm``; gates, names and layouts are those of torch. Or ``lru``,
+        one layer of `hidden` complex linear units read by as many tanh units, see `streamrnn.kernels.lru`.
     inputs, hidden, outputs, layers
         Sizes. A Laplace head gives a location and a log-scale for each of `outputs`.
     head
@@ -61,6 +62,10 @@ class Network:
         for name, size in (("inputs", inputs), ("hidden", hidden), ("outputs", outputs), ("layers", layers)):
             if size < 1:
                 raise UsageError(f"{name}: expected a whole number >= 1, got {size!r}")
+        if cell == "lru" and layers > 1:
+            raise UsageError(f"layers: an lru has one layer, got {layers!r}")
+        if cell == "lru" and one_hot:
+            raise UsageError("cell: an lru needs vectors as inputs, not symbols")
         self.shape = params.describe(cell, inputs, hidden, layers, head, outputs, one_hot)
         self.theta: Floats = np.zeros(int(params.size(self.shape)), dtype)
         self.state = self.blank_state()
@@ -84,7 +89,10 @@ class Network:
         return int(self.shape[params.HIDDEN])
 
     def blank_state(self) -> Floats:
-        """Return a state before the first event: (layers, S) zeros, S = hidden, for lstm 2 hidden (h, then c)."""
+        """Return a state before the first event: (layers, S) zeros, S = hidden, for lstm 2 hidden (h, then c).
+
+        The state of an lru has its traces as well, `streamrnn.kernels.params.state_views`.
+        """
         layers = int(self.shape[params.LAYERS])
         return np.zeros((layers, int(params.state_width(self.shape))), self.theta.dtype)
 
@@ -117,6 +125,9 @@ class Network:
         cell, inputs, hidden, layers, head, _, one_hot = (int(number) for number in self.shape)
         shrink = 0.9 if cell == RNN_RELU else 0.7 if one_hot else 1.0
         names = self.parameters
+        if cell == LRU:
+            self._initialise_lru(rng)
+            layers = 0
         for layer in range(layers):
             weight_ih, weight_hh = names[f"weight_ih_l{layer}"], names[f"weight_hh_l{layer}"]
             fan_in = inputs if layer == 0 else hidden
@@ -131,3 +142,16 @@ class Network:
             names["readout.weight"][:] = rng.normal(0.0, 1.0 / np.sqrt(hidden), names["readout.weight"].shape)
         elif head == LAPLACE:
             names["readout.bias"][self.width // 2 :] = -1.0
+
+    def _initialise_lru(self, rng: np.random.Generator) -> None:
+        """|lambda| even over the area of the ring 0.9 to 0.999, angles of either kind, Orvieto et al. 2023."""
+        names = self.parameters
+        hidden, inputs = names["input.real"].shape
+        modulus = np.sqrt(rng.uniform(0.9**2, 0.999**2, hidden))
+        names["nu"][:] = np.log(-np.log(modulus))
+        names["phase"][:] = np.log(rng.uniform(1e-4, np.pi, hidden))
+        for name, variance in (("input.real", 0.5), ("input.imag", 0.5)):
+            names[name][:] = rng.normal(0.0, np.sqrt(variance / inputs), names[name].shape)
+        names["gate.bias"][:] = 1.0
+        mix = names["mix.weight"]
+        mix[:] = rng.normal(0.0, 1.0 / np.sqrt(mix.shape[1]), mix.shape)

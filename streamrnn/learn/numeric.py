@@ -19,6 +19,7 @@ from streamrnn.learn.detector import Detector
 from streamrnn.learn.learner import Learner
 from streamrnn.learn.network import Network
 from streamrnn.learn.readout import Readout
+from streamrnn.learn.realtime import RealTimeLearner
 from streamrnn.learn.scaler import Scaler
 from streamrnn.learn.window import Window
 
@@ -33,7 +34,7 @@ class NumericStream:
         self.key = key
         self.seq = 0  # events answered
         self.count = 0  # events learned from
-        self.last_step = -1  # number of its newest step in the window
+        self.trail = model.learner.open_trail() if model.learner else None
         self.state = model.network.blank_state()
         self.scaler = Scaler(fields)
         self.calibrator = Calibrator(fields, model.horizons, model.interval)
@@ -42,7 +43,7 @@ class NumericStream:
 
 
 class NumericModel:
-    """One network for all keys of a pipeline, its replay window and its learner.
+    """One network for all keys of a pipeline, and its learner.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ class NumericModel:
         network: Network,
         horizons: Sequence[int],
         interval: float,
-        learner: Learner | None,
+        learner: Learner | RealTimeLearner | None,
         memory: int,
     ) -> None:
         self.name = name
@@ -140,8 +141,8 @@ class NumericModel:
             learn,
         )
         state = stream.state if learn else stream.state.copy()
-        if learner and learn:
-            stream.last_step = learner.window.push(phi, scaler.scaled, state, stream.last_step)
+        if learner and stream.trail and learn:
+            learner.observe(stream.trail, phi, scaler.scaled, state)
         self.network.advance(state, phi, self._y)
         if not calibrator.forecast_one(self._y, scaler):
             state[:] = 0
