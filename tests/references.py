@@ -165,7 +165,8 @@ class ReferenceDetector:
         self.room = 64
         self.shown = [[[] for _ in range(5)] for _ in self.fields]
         self.far = [[] for _ in self.fields]
-        self.near = [[] for _ in self.fields]
+        self.surprise = [[] for _ in self.fields]
+        self.together = []
         self.scaled = [[] for _ in self.fields]
         self.alert = None
 
@@ -183,13 +184,12 @@ class ReferenceDetector:
                 continue
             if not math.isnan(residual[f][-1]):
                 self.far[f].append(residual[f][-1])
-            if not math.isnan(residual[f][0]):
-                self.near[f].append(abs(residual[f][0]) * math.exp(-log_scale[f][0]) + log_scale[f][0])
+                self.surprise[f].append(abs(residual[f][-1]) * math.exp(-log_scale[f][-1]) + log_scale[f][-1])
             self.scaled[f].append(scaled[f])
             views = [
                 values[f],
                 np.mean(self.far[f][-20:]) if self.far[f] else None,
-                np.mean(self.near[f][-5:]) if self.near[f] else None,
+                np.mean(self.surprise[f][-10:]) if self.surprise[f] else None,
                 spread(self.scaled[f][-60:]),
                 spread(self.scaled[f][-120:]),
             ]
@@ -200,10 +200,20 @@ class ReferenceDetector:
                 if view is not None:
                     shown[k].append(view)
             keep_newest(shown, self.room)
-        rare = math.log10((sum(loudness) + silent) / (5 * len(loudness)))
+        mean = (sum(loudness) + silent) / (5 * len(loudness))
+        known = [f for f in self.fields if not math.isnan(residual[f][0])]
+        keep_newest([self.together], self.room)
+        if len(loudness) > 1 and known:
+            joint = np.mean([math.log1p(abs(residual[f][0]) / math.exp(log_scale[f][0])) for f in known])
+            mean = (mean + inverse_p(self.together, joint, both=False)) / 2
+            self.together.append(joint)
+            keep_newest([self.together], self.room)
+        elif len(loudness) > 1:
+            mean = (mean + 1) / 2
+        rare = math.log10(mean)
         rare -= 0.75 * math.log10(min(age, self.room) + 2)
         score = 1.0 / (1.0 + 10.0 ** (-2.0 * (rare + 0.1)))
-        quiet = self.alert is not None and age - self.alert <= min(max(0.04 * age, 20), 300)
+        quiet = self.alert is not None and age - self.alert <= min(max(0.03 * age, 20), 300)
         anomaly = rare >= -0.1 and not quiet
         if rare >= -0.1 and quiet:
             score = min(score, 0.49)

@@ -44,7 +44,8 @@ def test_forecasts_and_widths_are_those_of_the_definition(horizons, interval, se
         if rng.random() < 0.05:
             y[rng.integers(y.size)] = rng.choice([np.nan, np.inf, -np.inf])
         y = y.astype(np.float32)
-        finite = calibrator.forecast_one(y, scaler, count)
+        finite = calibrator.forecast_one(y, scaler)
+        calibrator.keep(count)
         ever_seen |= ~np.isnan(values)
         places = [(f, h) for f in range(FIELDS) for h in horizons]
         made = reference.issue(
@@ -76,7 +77,8 @@ def test_intervals_keep_their_share_of_events_at_every_horizon_while_the_noise_c
         values = np.array([value])
         scaler.observe_one(values, float(count))
         calibrator.score_one(values, scaler.scaled, count)
-        calibrator.forecast_one(y, scaler, count)
+        calibrator.forecast_one(y, scaler)
+        calibrator.keep(count)
         made[count] = calibrator.made[0, :, 3:]
 
     for k, h in enumerate(horizons):
@@ -90,7 +92,8 @@ def test_the_first_interval_is_exact_for_the_errors_the_head_expects(interval):
     """P(|e| > w) = exp(-w / scale) of a Laplace distribution."""
     scaler, calibrator = Scaler(1), Calibrator(1, (1,), interval)
     scaler.observe_one(np.array([3.0]), 0.0)
-    calibrator.forecast_one(np.array([0.0, -1.0], np.float32), scaler, 0)
+    calibrator.forecast_one(np.array([0.0, -1.0], np.float32), scaler)
+    calibrator.keep(0)
 
     np.testing.assert_allclose(np.exp(-calibrator.q), 1.0 - interval)
 
@@ -101,7 +104,8 @@ def test_width_shrinks_no_further_than_its_floor():
         values = np.ones(1)
         scaler.observe_one(values, float(count))
         calibrator.score_one(values, scaler.scaled, count)
-        calibrator.forecast_one(np.zeros(2, np.float32), scaler, count)
+        calibrator.forecast_one(np.zeros(2, np.float32), scaler)
+        calibrator.keep(count)
 
     assert [[0.01]] == calibrator.q.tolist()
 
@@ -114,7 +118,9 @@ def test_an_event_not_learned_from_leaves_no_trace():
         values = np.array([value])
         scaler.observe_one(values, float(count), learn)
         calibrator.score_one(values, scaler.scaled, count, learn)
-        calibrator.forecast_one(rng.normal(size=4).astype(np.float32), scaler, count, learn)
+        calibrator.forecast_one(rng.normal(size=4).astype(np.float32), scaler)
+        if learn:
+            calibrator.keep(count)
 
     for count in range(20):
         event(count, rng.normal(), True)
@@ -131,7 +137,8 @@ def test_an_event_not_learned_from_is_still_held_against_its_forecast():
     scaler, calibrator = Scaler(1), Calibrator(1, (1,), 0.9)
     scaler.observe_one(np.array([3.0]), 0.0)
     calibrator.score_one(np.array([3.0]), scaler.scaled, 0)
-    calibrator.forecast_one(np.zeros(2, np.float32), scaler, 0)
+    calibrator.forecast_one(np.zeros(2, np.float32), scaler)
+    calibrator.keep(0)
 
     scaler.observe_one(np.array([5.0]), 1.0, learn=False)
     calibrator.score_one(np.array([5.0]), scaler.scaled, 1, learn=False)
@@ -145,7 +152,7 @@ def test_a_forecast_is_finite_whatever_the_head_says():
         scaler.observe_one(np.array([float(i)]), float(i))
 
     for y in ([np.nan, 0.0], [np.inf, 0.0], [0.0, -np.inf], [0.0, np.nan]):
-        assert not calibrator.forecast_one(np.array(y, np.float32), scaler, 0)
+        assert not calibrator.forecast_one(np.array(y, np.float32), scaler)
         assert np.isfinite(calibrator.made).all()
-    assert calibrator.forecast_one(np.array([3e38, 2.0], np.float32), scaler, 0)
+    assert calibrator.forecast_one(np.array([3e38, 2.0], np.float32), scaler)
     assert np.isfinite(calibrator.made).all()

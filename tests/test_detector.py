@@ -90,8 +90,8 @@ def test_ordered_holds_what_the_ring_holds(history):
         detector.score_one(*event, age, history)
 
         for k in range(5):
-            n = min(detector.counts[0, 3 + k], detector.rings.shape[2])
-            np.testing.assert_array_equal(detector.ordered[0, k, :n], np.sort(detector.rings[0, k, :n]))
+            n = min(detector.shown[k], detector.rings.shape[1])
+            np.testing.assert_array_equal(detector.ordered[k, :n], np.sort(detector.rings[k, :n]))
 
 
 def scores_of(series):
@@ -153,7 +153,7 @@ def test_an_event_not_learned_from_leaves_no_trace(seen):
     detector = Detector(2)
     for age, event in enumerate(events("missing", seen, 2, rng)):
         detector.score_one(*event, age, 100)
-    names = ("recent", "counts", "rings", "ordered", "alert")
+    names = ("recent", "kept", "shown", "rings", "ordered", "alert")
     before = {name: getattr(detector, name).copy() for name in names}
 
     for event in events("huge", 50, 2, rng):
@@ -176,6 +176,6 @@ def test_an_event_not_learned_from_is_scored_like_one_that_is():
 
 def test_an_event_of_history_costs_what_is_said():
     detector = Detector(3)
-    room = detector.rings.shape[2]
+    room = detector.rings.shape[1]
 
     assert detector.bytes_per_event(3) * room == detector.rings.nbytes + detector.ordered.nbytes

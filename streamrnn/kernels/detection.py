@@ -1,4 +1,4 @@
-"""The anomaly score: how rare this event is among what its stream has shown, seen in five ways.
+"""The anomaly score: how rare this event is among what its stream has shown, each field seen in five ways.
 
 Each view is a number per event and field; its rank among the last of its kind gives a p-value, the p-values
 are joined by their harmonic mean (Wilson 2019), and the sum is set against the age of the stream.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from typing import Final
+
+import numpy as np
 
 from streamrnn.kernels.jit import jit
 from streamrnn.kernels.types import Floats, Ints
@@ -121,6 +123,53 @@ def insert(ring: Floats, ordered: Floats, count: int, value: float) -> None:
 
 
 @jit
+def views_of(
+    scaled: float, value: float, far: float, width: float, recent: Floats, kept: Ints, views: Floats
+) -> None:
+    """Write views (VIEWS,) of one field, NaN where there is none yet; recent (RECENT,) and kept (3,) move on.
+
+    far and width: residual and log-scale of the longest horizon, NaN where there was no forecast.
+    """
+    slow, fast, spread = recent[:SLOW], recent[SLOW : SLOW + FAST], recent[SLOW + FAST :]
+    if not math.isnan(far):
+        remember(slow, kept[0], far)
+        remember(fast, kept[1], abs(far) * math.exp(-width) + width)
+        kept[0] += 1
+        kept[1] += 1
+    remember(spread, kept[2], scaled)
+    kept[2] += 1
+    views[0] = value
+    views[1] = recent_mean(slow, kept[0])
+    views[2] = recent_mean(fast, kept[1])
+    views[3] = recent_spread(spread, kept[2], SHORT)
+    views[4] = recent_spread(spread, kept[2], LONG)
+
+
+@jit
+def joint_surprise(residual: Floats, log_scale: Floats) -> float:
+    """Mean over the fields of log(1 + |e| / scale), one step ahead; residual, log_scale (F, K). NaN of none."""
+    total, known = 0.0, 0
+    for f in range(residual.shape[0]):
+        if not math.isnan(residual[f, 0]):
+            total += math.log1p(abs(residual[f, 0]) * math.exp(-log_scale[f, 0]))
+            known += 1
+    return total / known if known > 0 else math.nan
+
+
+@jit
+def rank(rings: Floats, ordered: Floats, shown: Ints, k: int, value: float, both: bool, learn: bool) -> float:
+    """1 / p of `value` among what view k has shown, 1 of a NaN; then it has shown that as well."""
+    if math.isnan(value):
+        return 1.0
+    count, capacity = shown[k], rings.shape[1]
+    rare = rarity(ordered[k], min(count, capacity), value, both)
+    if learn:
+        insert(rings[k], ordered[k], count, value)
+        shown[k] = count + 1
+    return rare
+
+
+@jit
 def score(
     values: Floats,
     scaled: Floats,
@@ -128,7 +177,8 @@ def score(
     log_scale: Floats,
     learn: bool,
     recent: Floats,
-    counts: Ints,
+    kept: Ints,
+    shown: Ints,
     rings: Floats,
     ordered: Floats,
     alert: Ints,
@@ -137,52 +187,33 @@ def score(
 ) -> tuple[float, bool]:
     """Score one event; return (score, anomaly).
 
-    values, scaled (F,); residual, log_scale (F, K) from `intervals.settle`. recent (F, RECENT) and counts
-    (F, 3 + VIEWS) make the views; rings, ordered (F, VIEWS, N) are what each has shown, in order of time and of
-    size. alert (1,): the event of the last alert, -1 before the first; age: events of the stream before this
-    one. Writes loudness (F,), the sum of 1 / p over a field's views, 0 where it is missing.
+    values, scaled (F,); residual, log_scale (F, K) from `intervals.settle`. recent (F, RECENT) and kept (F, 3)
+    make the views; rings, ordered (V, N) are what each of all V has shown, in order of time and of size, shown
+    (V,) how often. The views of each field come first; with several fields, one of all of them together is last
+    and counts as much as all others. alert (1,): the event of the last alert, -1 before the first; age: events of
+    the stream before this one. Writes loudness (F,), the sum of 1 / p over a field's views, 0 where it is missing.
     """
     fields = values.size
-    capacity = rings.shape[2]
     total = 0.0
-    view = (0.0, 0.0, 0.0, 0.0, 0.0)
+    views = np.empty(VIEWS)
     for f in range(fields):
         loudness[f] = 0.0
         if math.isnan(values[f]):
             total += VIEWS  # every p is 1
-        if not math.isnan(values[f]):
-            slow, fast, spread = recent[f, :SLOW], recent[f, SLOW : SLOW + FAST], recent[f, SLOW + FAST :]
-            kept = counts[f, :3]
-            if not learn:
-                slow, fast, spread, kept = slow.copy(), fast.copy(), spread.copy(), kept.copy()
-            last = residual.shape[1] - 1
-            far, width = residual[f, last], log_scale[f, last]
-            if not math.isnan(far):
-                remember(slow, kept[0], far)
-                remember(fast, kept[1], abs(far) * math.exp(-width) + width)
-                kept[0] += 1
-                kept[1] += 1
-            remember(spread, kept[2], scaled[f])
-            kept[2] += 1
-            view = (
-                values[f],
-                recent_mean(slow, kept[0]),
-                recent_mean(fast, kept[1]),
-                recent_spread(spread, kept[2], SHORT),
-                recent_spread(spread, kept[2], LONG),
-            )
-            loudness[f] = 0.0
-            for k in range(VIEWS):
-                if math.isnan(view[k]):
-                    loudness[f] += 1.0
-                    continue
-                count = counts[f, 3 + k]
-                loudness[f] += rarity(ordered[f, k], min(count, capacity), view[k], k != 2)
-                if learn:
-                    insert(rings[f, k], ordered[f, k], count, view[k])
-                    counts[f, 3 + k] = count + 1
+            continue
+        last = residual.shape[1] - 1
+        own, own_kept = recent[f], kept[f]
+        if not learn:
+            own, own_kept = own.copy(), own_kept.copy()
+        views_of(scaled[f], values[f], residual[f, last], log_scale[f, last], own, own_kept, views)
+        for k in range(VIEWS):
+            loudness[f] += rank(rings, ordered, shown, f * VIEWS + k, views[k], k != 2, learn)
         total += loudness[f]
-    strangeness = math.log10(total / (fields * VIEWS)) - AGE * math.log10(min(age, capacity) + 2.0)
+    mean = total / (fields * VIEWS)
+    if fields > 1:
+        together = rank(rings, ordered, shown, fields * VIEWS, joint_surprise(residual, log_scale), False, learn)
+        mean = 0.5 * (mean + together)
+    strangeness = math.log10(mean) - AGE * math.log10(min(age, rings.shape[1]) + 2.0)
     loud = strangeness >= THRESHOLD
     silent = alert[0] >= 0 and age - alert[0] <= min(max(SILENCE * age, SILENCE_MIN), SILENCE_MAX)
     value = 1.0 / (1.0 + 10.0 ** (-2.0 * (strangeness - THRESHOLD)))

@@ -29,16 +29,23 @@ class Detector:
 
     def __init__(self, fields: int) -> None:
         self.recent: Array = np.zeros((fields, RECENT))
-        self.counts = np.zeros((fields, 3 + VIEWS), dtype=np.int64)
-        self.rings: Array = np.zeros((fields, VIEWS, self.FIRST))
-        self.ordered: Array = np.zeros((fields, VIEWS, self.FIRST))
+        self.kept = np.zeros((fields, 3), dtype=np.int64)
+        views = self.view_count(fields)
+        self.shown = np.zeros(views, dtype=np.int64)
+        self.rings: Array = np.zeros((views, self.FIRST))
+        self.ordered: Array = np.zeros((views, self.FIRST))
         self.alert = np.full(1, -1, dtype=np.int64)
         self.loudness: Array = np.zeros(fields)
 
     @staticmethod
-    def bytes_per_event(fields: int) -> int:
+    def view_count(fields: int) -> int:
+        """Numbers that an event is ranked by: of each field, and of several fields together."""
+        return fields * VIEWS + (1 if fields > 1 else 0)
+
+    @classmethod
+    def bytes_per_event(cls, fields: int) -> int:
         """Bytes that one event of history costs."""
-        return 2 * 8 * VIEWS * fields
+        return 2 * 8 * cls.view_count(fields)
 
     def score_one(
         self,
@@ -63,7 +70,7 @@ class Detector:
         history
             Events to rank among, at the most; what is older is let go.
         """
-        capacity = self.rings.shape[2]
+        capacity = self.rings.shape[1]
         if capacity > history or (age >= capacity and capacity < history):
             self._resize(min(2 * capacity, history))
         return detection.score(
@@ -73,7 +80,8 @@ class Detector:
             log_scale,
             learn,
             self.recent,
-            self.counts,
+            self.kept,
+            self.shown,
             self.rings,
             self.ordered,
             self.alert,
@@ -83,20 +91,19 @@ class Detector:
 
     def shorten(self, history: int) -> None:
         """Keep no more than the newest `history` events."""
-        if self.rings.shape[2] > history:
+        if self.rings.shape[1] > history:
             self._resize(history)
 
     def _resize(self, capacity: int) -> None:
         """Give every view room for `capacity` values and keep the newest of what it has."""
-        fields, _, old = self.rings.shape
-        rings = np.zeros((fields, VIEWS, capacity))
+        views, old = self.rings.shape
+        rings = np.zeros((views, capacity))
         ordered = np.zeros_like(rings)
-        for f in range(fields):
-            for k in range(VIEWS):
-                count = int(self.counts[f, 3 + k])
-                newest = np.arange(max(0, count - min(old, capacity)), count)
-                values = self.rings[f, k, newest % old]
-                rings[f, k, : len(values)] = values
-                ordered[f, k, : len(values)] = np.sort(values)
-                self.counts[f, 3 + k] = len(values)  # what is gone no longer counts, nor does its place
+        for k in range(views):
+            count = int(self.shown[k])
+            newest = np.arange(max(0, count - min(old, capacity)), count)
+            values = self.rings[k, newest % old]
+            rings[k, : len(values)] = values
+            ordered[k, : len(values)] = np.sort(values)
+            self.shown[k] = len(values)  # what is gone no longer counts, nor does its place
         self.rings, self.ordered = rings, ordered
