@@ -17,10 +17,12 @@ from streamrnn.keys import KeyTemplate
 from streamrnn.learn.calibrator import Calibrator
 from streamrnn.learn.detector import Detector
 from streamrnn.learn.learner import Learner
+from streamrnn.learn.mixture import Blend, Mixture
 from streamrnn.learn.network import Network
+from streamrnn.learn.ngram import NGram
 from streamrnn.learn.numeric import HISTORY, NumericModel
 from streamrnn.learn.scaler import Scaler
-from streamrnn.learn.symbols import ALPHABET, SymbolModel
+from streamrnn.learn.symbols import ALPHABET, NGRAM_BYTES, STRIDE, SymbolModel
 from streamrnn.learn.window import Window
 from streamrnn.pipeline import KEY_MAX, Pipeline
 from streamrnn.specs import Pipeline as PipelineSpec
@@ -40,11 +42,12 @@ class Budget(msgspec.Struct, frozen=True):
     streams: int  # fixed part, all keys
     ranks: int  # histories of the detectors, all keys
     ranks_each: int  # events a detector ranks among when all keys are there
+    counts: int = 0  # of the n-gram
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.weights + self.window + self.streams + self.ranks
+        return self.weights + self.window + self.streams + self.ranks + self.counts
 
 
 def build_pipeline(name: str, spec: PipelineSpec, seed: int) -> Pipeline[Any]:
@@ -113,7 +116,8 @@ def budget(spec: PipelineSpec) -> Budget:
     window = step_bytes * history if learning else 0
     each = _stream_bytes(spec)
     if spec.input.symbols:
-        return Budget(network.theta.size, weights, history, window, each * spec.limits.keys, 0, 0)
+        counts = NGram.bytes_for(ALPHABET + 1, _ngram_room(spec, network)) if learning else 0
+        return Budget(network.theta.size, weights, history, window, each * spec.limits.keys, 0, 0, counts)
     fields = len(spec.input.fields)
     event_bytes = Detector.bytes_per_event(fields)
     room = _ranks_room(spec, network)
@@ -147,7 +151,7 @@ def _model(name: str, spec: PipelineSpec, seed: int) -> NumericModel | SymbolMod
         window = _window(spec, network, history, window_seed)
         learner = Learner(network, window, learn.every, learn.windows, learn.length, learn.rate, learn.decay)
     if spec.input.symbols:
-        return SymbolModel(name, network, learner)
+        return SymbolModel(name, network, learner, _ngram_room(spec, network))
     return NumericModel(
         name,
         spec.input.fields,
@@ -163,7 +167,8 @@ def _window_size(spec: PipelineSpec, network: Network) -> tuple[int, int]:
     """Bytes of a step in the replay window, and how many steps fit into half of the memory."""
     inputs = 1 if spec.input.symbols else int(network.shape[1])
     shown = 1 if spec.input.symbols else len(spec.input.fields)
-    step_bytes = Window.bytes_per_step(inputs, shown, network.blank_state())
+    stride = STRIDE if spec.input.symbols else 1
+    step_bytes = Window.bytes_per_step(inputs, shown, network.blank_state(), stride)
     fitting = spec.limits.memory_mb * 2**20 // 2 // step_bytes
     return step_bytes, max(spec.learn.length, min(spec.learn.history, fitting))
 
@@ -174,6 +179,8 @@ def _weights_bytes(spec: PipelineSpec, network: Network) -> int:
         return network.theta.nbytes
     window = _window(spec, network, spec.learn.length, 0)
     scratch = Learner(network, window, windows=spec.learn.windows, length=spec.learn.length).scratch_bytes
+    if spec.input.symbols:  # and the weights of the mixture
+        scratch += Mixture(NGram(ALPHABET + 1), spec.model.hidden).nbytes
     return THETA_COPIES * network.theta.nbytes + scratch
 
 
@@ -187,12 +194,20 @@ def _window(spec: PipelineSpec, network: Network, history: int, seed: int) -> Wi
 def _stream_bytes(spec: PipelineSpec) -> int:
     """Bytes that every key costs, beside the history of its detector."""
     if spec.input.symbols:
-        return STREAM_OBJECTS + 8 * spec.model.hidden * spec.model.layers + 4 * (ALPHABET + 1)
+        blend = Blend(NGram(ALPHABET + 1)).nbytes if spec.learn.enabled else 0
+        return STREAM_OBJECTS + 8 * spec.model.hidden * spec.model.layers + 4 * (ALPHABET + 1) + blend
     fields = len(spec.input.fields)
     parts = (Scaler(fields), Calibrator(fields, spec.forecast.horizons), Detector(fields))
     arrays = sum(array.nbytes for part in parts for array in vars(part).values() if isinstance(array, np.ndarray))
     history = Detector.FIRST * Detector.bytes_per_event(fields)
     return STREAM_OBJECTS + 8 * spec.model.hidden * spec.model.layers + arrays - history
+
+
+def _ngram_room(spec: PipelineSpec, network: Network) -> int:
+    """Bytes for the counts of the n-gram: what the rest leaves, at the most its usual ceiling."""
+    step_bytes, history = _window_size(spec, network)
+    taken = _weights_bytes(spec, network) + step_bytes * history + _stream_bytes(spec) * spec.limits.keys
+    return max(min(spec.limits.memory_mb * 2**20 - taken, NGRAM_BYTES), 0)
 
 
 def _ranks_room(spec: PipelineSpec, network: Network) -> int:

@@ -86,19 +86,6 @@ def claim(table: Words, h: int, used: Ints) -> int:
 
 
 @jit
-def grow(table: Words, larger: Words) -> None:
-    """Move all slots to an empty table of twice the buckets: the check knows the further bit of the hash."""
-    buckets = table.shape[0]
-    for bucket in range(buckets):
-        for way in range(WAYS):
-            slot = table[bucket, way]
-            check = np.int64(slot[0]) | np.int64(slot[1] >> 8) << 16
-            place = bucket + buckets if (check << 12) & buckets else bucket
-            for k in range(slot.size):
-                larger[place, way, k] = slot[k]
-
-
-@jit
 def discounted(counts: Words, below: Floats, share: Floats) -> int:
     """Interpolate a dense order: share (V,) from counts (C,) and the order below (V,); return how many are not 0."""
     total, distinct = 0.0, 0
@@ -190,7 +177,8 @@ def predict(
     top, n = (1 if distinct > 0 else 0), 0
     hash_context(context, hashes)
     for order in range(2, context.size + 1):
-        end = read(table, hashes[order - 1], followers, n) if top == order - 1 else n
+        # Also where a shorter one has none: those a longer one speaks for are not used, and give way first.
+        end = read(table, hashes[order - 1], followers, n)
         share, below = shares[order, :classes], shares[order - 1, :classes]
         if end == n:
             copy(below, share)

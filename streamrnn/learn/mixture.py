@@ -40,6 +40,11 @@ class Blend:
         self.p: Floats = np.zeros(0, np.float32)
         self.lately = 0.0
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in vars(self).values() if isinstance(array, np.ndarray))
+
     def after(self, other: Blend, number: int) -> Blend:
         """Take the place of another stream's, had the symbol of this number come there without being learned."""
         self.context[:] = other.context

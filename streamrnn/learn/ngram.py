@@ -81,11 +81,9 @@ class NGram:
     def learn_one(self, context: Ints, number: int) -> None:
         """Count that the symbol of this number followed `context`."""
         ngram.learn(self.table, self.unigrams, self.bigrams, context, self._hashes, self.used, number)
-        buckets = self.table.shape[0]
+        buckets = len(self.table)
         if buckets < self.buckets_max and self.used[0] > buckets * ngram.WAYS // 2:
-            larger = self._blank(2 * buckets)
-            ngram.grow(self.table, larger)
-            self.table = larger
+            self._grow()
 
     def count_new(self) -> None:
         """Count that a symbol came that had no number yet."""
@@ -96,6 +94,15 @@ class NGram:
         """Move a context on to the symbol of this number."""
         context[1:] = context[:-1].copy()
         context[0] = number
+
+    def _grow(self) -> None:
+        """Double the buckets: the check of a slot begins with the further bits of its hash."""
+        buckets = len(self.table)
+        check = self.table[..., 0] | self.table[..., 1].astype(np.int64) >> 8 << 16
+        upper = (check * self.FIRST & buckets) > 0
+        self.table = np.concatenate([self.table, self.table])
+        self.table[:buckets][upper] = 0
+        self.table[buckets:][~upper] = 0
 
     @staticmethod
     def _blank(buckets: int) -> ngram.Words:

@@ -21,6 +21,7 @@ ALPHABET = 256  # symbols told apart; any further ones share the escape
 ESCAPE = 0  # number of the symbol that stands for one not seen before
 LIKELIEST = 5
 NGRAM_BYTES = 2**26
+STRIDE = 16  # steps of a stream from one kept state to the next: a long history matters more than every start
 
 
 class SymbolStream:
@@ -78,7 +79,7 @@ class SymbolModel:
     @staticmethod
     def window_for(capacity: int, network: Network, seed: int) -> Window:
         """Return the replay window that goes with such a network."""
-        return Window(capacity, 1, 1, network.blank_state(), (1,), seed)
+        return Window(capacity, 1, 1, network.blank_state(), (1,), seed, STRIDE)
 
     def blend(self) -> Blend | None:
         """Return what a stream keeps of its mixtures, None when there are none."""
