@@ -32,9 +32,12 @@ class ReferenceNGram:
                 continue
             top, total = order, sum(followers.values())
             back = 0.8 * len(followers) / total
-            shares.append([
-                back * shares[-1][v] + (followers[v] - 0.8 if v in followers else 0.0) / total for v in range(classes)
-            ])
+            shares.append(
+                [
+                    back * shares[-1][v] + (followers[v] - 0.8 if v in followers else 0.0) / total
+                    for v in range(classes)
+                ]
+            )
         return np.array(shares), top
 
     def learn(self, number):

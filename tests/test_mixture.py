@@ -1,5 +1,7 @@
 """The mixture against sums written out, its descent against differences of the loss."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from references_symbols import loss, mix, softmax
@@ -118,7 +120,7 @@ class Listener:
 def test_the_mixture_follows_the_voice_that_is_right():
     rng, knowing, counting = np.random.default_rng(0), Listener(), Listener()
     drawn = rng.integers(1, V, 1500)
-    for number, following in zip(drawn[:-1], drawn[1:], strict=True):
+    for number, following in pairwise(drawn):
         sure = np.full(V, 0.02)
         sure[following] = 0.9
         knowing.hear(int(number), sure)

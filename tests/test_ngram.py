@@ -82,7 +82,9 @@ def test_a_count_at_its_ceiling_is_halved_with_those_beside_it():
     np.testing.assert_allclose(teller.predict(3)[0][2:], reference.predict(3)[0][2:], rtol=1e-4)
 
 
-@pytest.mark.parametrize(("count", "expected"), [(1, 1), (7, 7), (8, 8), (12, 9), (16, 10), (24, 11), (64, 14), (255, 15)])
+@pytest.mark.parametrize(
+    ("count", "expected"), [(1, 1), (7, 7), (8, 8), (12, 9), (16, 10), (24, 11), (64, 14), (255, 15)]
+)
 def test_counts_are_classed_exactly_at_first_and_then_twice_per_doubling(count, expected):
     assert expected == kernels.count_class(count)
 

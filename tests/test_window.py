@@ -257,7 +257,9 @@ def test_states_kept_cost_a_part_of_those_of_every_step():
 
     assert (20, 320) == (len(window.states), len(window.xs))
     arrays = (window.xs, window.seen, window.states, window.links)
-    assert sum(array.nbytes for array in arrays) <= 320 * Window.bytes_per_step(1, 1, np.zeros((1, 2), np.float32), 16)
+    assert sum(array.nbytes for array in arrays) <= 320 * Window.bytes_per_step(
+        1, 1, np.zeros((1, 2), np.float32), 16
+    )
 
 
 def test_streams_too_new_to_have_had_room_for_their_state_begin_blank():

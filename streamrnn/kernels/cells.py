@@ -155,7 +155,7 @@ def backward(
 def backward_recurrence(
     cell: int, grad_weight_hh: Floats, states: Floats, gates: Floats, layer: int, steps: int
 ) -> None:
-    """Add the gradient by W_hh over a window, from states (T+1, L, S) and gates (T, L, A) as `backward` left them."""
+    """Add the gradient by W_hh of a window: states (T+1, L, S) and gates (T, L, A) after `backward`."""
     rows, hidden = grad_weight_hh.shape
     same = rows - hidden if cell == GRU else rows
     add_outers(gates, 0, states, layer, steps, grad_weight_hh[:same])

@@ -80,7 +80,7 @@ def learn_readout(readout: Floats, h: Floats, log_p: Floats, classes: int, numbe
 
 @jit
 def speak(readout: Floats, network: Floats, h: Floats, shares: Floats, orders: Ints, voices: Floats) -> None:
-    """Write the voices (E, C) for the first V symbols: network (V,), the one read out of h (H,), orders of shares."""
+    """Write the voices (E, C) of V symbols: network (V,), what is read out of h (H,), orders of shares."""
     classes = network.size
     logs(network, voices[0])
     read_out(readout, h, voices[0], voices[1, :classes])

@@ -46,28 +46,28 @@ def hash_context(context: Ints, hashes: Hashes) -> None:
 
 
 @jit
-def link(h: int, place: int) -> int:
+def link(h: np.uint64, place: int) -> np.uint64:
     """Hash of the slot in which a context of hash h goes on, the `place`-th of its chain."""
-    return np.uint64(h) + np.uint64(place) * np.uint64(0x94D049BB133111EB)
+    return h + np.uint64(place) * np.uint64(0x94D049BB133111EB)
 
 
 @jit
-def find(table: Words, h: int) -> int:
+def find(table: Words, h: np.uint64) -> int:
     """Number of the slot of hash h, -1 if there is none."""
-    bucket = np.int64(np.uint64(h) & np.uint64(table.shape[0] - 1))
-    check = np.int64((np.uint64(h) >> np.uint64(12)) & np.uint64(0xFFFFFF))
+    bucket = np.int64(h & np.uint64(table.shape[0] - 1))
+    check = np.int64((h >> np.uint64(12)) & np.uint64(0xFFFFFF))
     for way in range(WAYS):
         slot = table[bucket, way]
         if slot[0] == check & 0xFFFF and slot[1] >> 8 == check >> 16 and slot[1] & 0xFF > 0:
-            return bucket * WAYS + way
+            return int(bucket * WAYS + way)
     return -1
 
 
 @jit
-def claim(table: Words, h: int, used: Ints) -> int:
+def claim(table: Words, h: np.uint64, used: Ints) -> int:
     """Make an empty slot for hash h, in the place of the least useful one if need be; used (1,) counts slots."""
-    bucket = np.int64(np.uint64(h) & np.uint64(table.shape[0] - 1))
-    check = np.int64((np.uint64(h) >> np.uint64(12)) & np.uint64(0xFFFFFF))
+    bucket = np.int64(h & np.uint64(table.shape[0] - 1))
+    check = np.int64((h >> np.uint64(12)) & np.uint64(0xFFFFFF))
     chosen = 0
     for way in range(1, WAYS):
         if table[bucket, way, 1] & 0xFF < table[bucket, chosen, 1] & 0xFF:
@@ -82,12 +82,12 @@ def claim(table: Words, h: int, used: Ints) -> int:
     slot[:] = 0
     slot[0] = check & 0xFFFF
     slot[1] = (check >> 16) << 8 | 1
-    return bucket * WAYS + chosen
+    return int(bucket * WAYS + chosen)
 
 
 @jit
 def discounted(counts: Words, below: Floats, share: Floats) -> int:
-    """Interpolate a dense order: share (V,) from counts (C,) and the order below (V,); return how many are not 0."""
+    """Interpolate a dense order: share (V,) of counts (C,) and the order below (V,); return how many are not 0."""
     total, distinct = 0.0, 0
     for v in range(share.size):
         if counts[v] > 0:
@@ -124,7 +124,7 @@ def count_class(count: int) -> int:
 
 
 @jit
-def read(table: Words, h: int, followers: Ints, start: int) -> int:
+def read(table: Words, h: np.uint64, followers: Ints, start: int) -> int:
     """Write the followers of the context of hash h from row `start` of followers (M, 2): number, count.
 
     Returns the row after the last.
@@ -173,7 +173,7 @@ def predict(
     count = 0
     if distinct == 1:
         for v in range(classes):
-            count = max(count, np.int64(bigrams[context[0], v]))
+            count = max(count, int(bigrams[context[0], v]))
     top, n = (1 if distinct > 0 else 0), 0
     hash_context(context, hashes)
     for order in range(2, context.size + 1):
@@ -228,7 +228,7 @@ def count_dense(counts: Words, number: int) -> None:
 
 
 @jit
-def count_one(table: Words, h: int, number: int, used: Ints) -> bool:
+def count_one(table: Words, h: np.uint64, number: int, used: Ints) -> bool:
     """Count `number` in the context of hash h and put it first there; whether it was there already."""
     found = -1
     for place in range(CHAIN):
@@ -240,7 +240,7 @@ def count_one(table: Words, h: int, number: int, used: Ints) -> bool:
             slot[1] += 1
         for k in range(FIRST, FIRST + ROOM):
             if slot[k] == 0 or np.int64(slot[k] >> 8) == number - 1:
-                known = slot[k] > 0
+                known = bool(slot[k] > 0)
                 if slot[k] & 0xFF == COUNT_MAX:
                     halve(table, h)
                 slot[k] = (number - 1) << 8 | (np.int64(slot[k] & 0xFF) + 1)
@@ -253,7 +253,7 @@ def count_one(table: Words, h: int, number: int, used: Ints) -> bool:
 
 
 @jit
-def put_first(table: Words, h: int, found: int, k: int) -> None:
+def put_first(table: Words, h: np.uint64, found: int, k: int) -> None:
     """Move follower k of slot `found` to its front, and change places with the front of the chain."""
     slot = table[found // WAYS, found % WAYS]
     follower = slot[k]
@@ -267,7 +267,7 @@ def put_first(table: Words, h: int, found: int, k: int) -> None:
 
 
 @jit
-def halve(table: Words, h: int) -> None:
+def halve(table: Words, h: np.uint64) -> None:
     """Halve the counts of a context, none below 1."""
     for place in range(CHAIN):
         found = find(table, link(h, place))

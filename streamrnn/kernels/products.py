@@ -47,7 +47,7 @@ def affine_column(weight: Floats, bias: Floats, column: int, out: Floats) -> Non
 
 @jit
 def add_transposed(weight: Floats, d: Floats, out: Floats) -> None:
-    """Add weight (G, I) transposed times d (G,) to out (I,), four rows at a time: `out` is passed over less often."""
+    """Add weight (G, I) transposed times d (G,) to out (I,), four rows at a time, to pass over `out` less."""
     whole = weight.shape[0] // 4 * 4
     for i in range(0, whole, 4):
         a, b, c, e = d[i], d[i + 1], d[i + 2], d[i + 3]
