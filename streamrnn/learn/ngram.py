@@ -82,7 +82,8 @@ class NGram:
         """Count that the symbol of this number followed `context`."""
         ngram.learn(self.table, self.unigrams, self.bigrams, context, self._hashes, self.used, number)
         buckets = len(self.table)
-        if buckets < self.buckets_max and self.used[0] > buckets * ngram.WAYS // 2:
+        # Early: at half full one bucket in twenty has more than its slots, and what gives way is missed.
+        if buckets < self.buckets_max and self.used[0] > buckets:
             self._grow()
 
     def count_new(self) -> None:
