@@ -17,12 +17,14 @@ from streamrnn.keys import KeyTemplate
 from streamrnn.learn.calibrator import Calibrator
 from streamrnn.learn.detector import Detector
 from streamrnn.learn.learner import Learner
+from streamrnn.learn.mixture import Blend, Mixture
 from streamrnn.learn.network import Network
+from streamrnn.learn.ngram import NGram
 from streamrnn.learn.numeric import HISTORY, NumericModel
 from streamrnn.learn.readout import Readout
 from streamrnn.learn.realtime import RealTimeLearner
 from streamrnn.learn.scaler import Scaler
-from streamrnn.learn.symbols import ALPHABET, SymbolModel
+from streamrnn.learn.symbols import ALPHABET, NGRAM_BYTES, STRIDE, SymbolModel
 from streamrnn.learn.window import Window
 from streamrnn.pipeline import KEY_MAX, Pipeline
 from streamrnn.specs import Pipeline as PipelineSpec
@@ -42,11 +44,12 @@ class Budget(msgspec.Struct, frozen=True):
     streams: int  # fixed part, all keys
     ranks: int  # histories of the detectors, all keys
     ranks_each: int  # events a detector ranks among when all keys are there
+    counts: int = 0  # of the n-gram
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.weights + self.window + self.streams + self.ranks
+        return self.weights + self.window + self.streams + self.ranks + self.counts
 
 
 def build_pipeline(name: str, spec: PipelineSpec, seed: int) -> Pipeline[Any]:
@@ -114,7 +117,8 @@ def budget(spec: PipelineSpec) -> Budget:
     window = step_bytes * history
     each = _stream_bytes(spec, network)
     if spec.input.symbols:
-        return Budget(network.theta.size, weights, history, window, each * spec.limits.keys, 0, 0)
+        counts = NGram.bytes_for(ALPHABET + 1, _ngram_room(spec, network)) if spec.learn.enabled else 0
+        return Budget(network.theta.size, weights, history, window, each * spec.limits.keys, 0, 0, counts)
     fields = len(spec.input.fields)
     event_bytes = Detector.bytes_per_event(fields)
     room = _ranks_room(spec, network)
@@ -142,7 +146,7 @@ def _model(name: str, spec: PipelineSpec, seed: int) -> NumericModel | SymbolMod
     weights_seed, window_seed = _seeds(name, seed)
     network = _network(spec, weights_seed)
     if spec.input.symbols:
-        return SymbolModel(name, network, _learner(spec, network, window_seed))
+        return SymbolModel(name, network, _learner(spec, network, window_seed), _ngram_room(spec, network))
     learner = _real_time_learner(spec, network) if _in_real_time(spec) else _learner(spec, network, window_seed)
     return NumericModel(
         name,
@@ -180,7 +184,8 @@ def _window_size(spec: PipelineSpec, network: Network) -> tuple[int, int]:
         return 0, 0
     inputs = 1 if spec.input.symbols else int(network.shape[1])
     shown = 1 if spec.input.symbols else len(spec.input.fields)
-    step_bytes = Window.bytes_per_step(inputs, shown, network.blank_state())
+    stride = STRIDE if spec.input.symbols else 1
+    step_bytes = Window.bytes_per_step(inputs, shown, network.blank_state(), stride)
     fitting = spec.limits.memory_mb * 2**20 // 2 // step_bytes
     return step_bytes, max(spec.learn.length, min(spec.learn.history, fitting))
 
@@ -193,6 +198,8 @@ def _weights_bytes(spec: PipelineSpec, network: Network) -> int:
         return THETA_COPIES * network.theta.nbytes + _real_time_learner(spec, network).scratch_bytes
     window = _window(spec, network, spec.learn.length, 0)
     scratch = Learner(network, window, windows=spec.learn.windows, length=spec.learn.length).scratch_bytes
+    if spec.input.symbols:  # and the weights of the mixture
+        scratch += Mixture(NGram(ALPHABET + 1), spec.model.hidden).nbytes
     return THETA_COPIES * network.theta.nbytes + scratch
 
 
@@ -207,7 +214,8 @@ def _stream_bytes(spec: PipelineSpec, network: Network) -> int:
     """Bytes that every key costs, beside the history of its detector."""
     own = STREAM_OBJECTS + network.state.nbytes
     if spec.input.symbols:
-        return own + 4 * (ALPHABET + 1)
+        blend = Blend(NGram(ALPHABET + 1)).nbytes if spec.learn.enabled else 0
+        return own + 4 * (ALPHABET + 1) + blend
     if _in_real_time(spec):
         own += _real_time_learner(spec, network).blank_ring().nbytes
     fields = len(spec.input.fields)
@@ -216,6 +224,13 @@ def _stream_bytes(spec: PipelineSpec, network: Network) -> int:
     arrays = sum(array.nbytes for part in parts for array in vars(part).values() if isinstance(array, np.ndarray))
     history = Detector.FIRST * Detector.bytes_per_event(fields)
     return own + arrays - history
+
+
+def _ngram_room(spec: PipelineSpec, network: Network) -> int:
+    """Bytes for the counts of the n-gram: what the rest leaves, at the most its usual ceiling."""
+    step_bytes, history = _window_size(spec, network)
+    taken = _weights_bytes(spec, network) + step_bytes * history + _stream_bytes(spec, network) * spec.limits.keys
+    return max(min(spec.limits.memory_mb * 2**20 - taken, NGRAM_BYTES), 0)
 
 
 def _ranks_room(spec: PipelineSpec, network: Network) -> int:

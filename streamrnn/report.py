@@ -121,6 +121,8 @@ def budget_table(name: str, spec: PipelineSpec, speed: Speed) -> Table:
     table.add_row("weights", _mib(cost.weights), f"{cost.parameters} parameters, with what learning needs")
     if cost.window:
         table.add_row("replay window", _mib(cost.window), _window_words(spec, cost))
+    if cost.counts:
+        table.add_row("n-gram", _mib(cost.counts), "counts of what followed each context")
     table.add_row("streams", _mib(cost.streams), f"{spec.limits.keys} keys")
     if cost.ranks:
         table.add_row(

@@ -16,7 +16,7 @@ from streamrnn.conversion import BrokenRule, Overrides, Spec
 
 SYMBOL_DEFAULTS: Mapping[str, Overrides] = {
     "model": {"hidden": 128},
-    "learn": {"every": 16, "length": 64, "history": 65_536, "rate": 0.002, "decay": 0.02},
+    "learn": {"every": 16, "length": 64, "history": 1_000_000, "rate": 0.002, "decay": 0.02},
 }
 """Where a pipeline of symbols has other defaults than one of numbers."""
 
@@ -191,7 +191,7 @@ class Learn(Spec, frozen=True, kw_only=True):
         Meta(
             ge=2,
             le=10_000_000,
-            description="Events kept for windows over all keys, at least `length` (8192; for symbols 65536).",
+            description="Events kept for windows over all keys, at least `length` (8192; for symbols 1000000).",
         ),
     ] = 8192
     rate: Annotated[

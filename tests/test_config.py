@@ -132,7 +132,7 @@ def test_pipeline_of_symbols_has_larger_defaults(entries: str):
     assert pipeline.input.fields == []
     assert pipeline.model == Model(cell="gru", hidden=128, layers=1)
     assert pipeline.learn == Learn(
-        enabled=True, every=16, windows=4, length=64, history=65_536, rate=0.002, decay=0.02
+        enabled=True, every=16, windows=4, length=64, history=1_000_000, rate=0.002, decay=0.02
     )
 
 
@@ -140,7 +140,7 @@ def test_what_the_file_says_goes_before_the_defaults_for_symbols():
     text = source("topic: a, symbol: key") + "    model: {hidden: 16}\n    learn: {every: 2, decay: 0}\n"
     pipeline = loads(text).pipelines["pump"]
     assert pipeline.model == Model(hidden=16)
-    assert pipeline.learn == Learn(every=2, length=64, history=65_536, rate=0.002, decay=0.0)
+    assert pipeline.learn == Learn(every=2, length=64, history=1_000_000, rate=0.002, decay=0.0)
 
 
 @pytest.mark.parametrize("payload", ["json", "number", "cbor"])

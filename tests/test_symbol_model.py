@@ -40,7 +40,16 @@ class Driver:
         arrays = {"theta": self.model.network.theta}
         for key, stream in self.streams.items():
             arrays |= {f"{key}.state": stream.state, f"{key}.next": stream.next}
-            arrays[f"{key}.places"] = np.array([stream.count, stream.last_step])
+            arrays[f"{key}.places"] = np.array([stream.count, stream.trail.last_step if stream.trail else -1])
+        if self.model.mixture:
+            mixture, counts = self.model.mixture, self.model.mixture.ngram
+            arrays |= {name: getattr(counts, name) for name in ("table", "unigrams", "bigrams", "used")}
+            arrays |= {name: getattr(mixture, name) for name in ("weights", "votes", "reliance", "readout")}
+            arrays["mixed"] = np.array([mixture.count])
+            for key, stream in self.streams.items():
+                names = ("context", "voices", "drafts", "chosen", "followers", "found", "p")
+                arrays |= {f"{key}.{name}": getattr(stream.blend, name) for name in names}
+                arrays[f"{key}.lately"] = np.array([stream.blend.lately])
         learner = self.model.learner
         if learner:
             if learner._job is not None:
@@ -271,3 +280,18 @@ def test_outputs_count_events_and_updates():
     # Updates are begun after events 20, 24, ... and taken over four events later.
     assert [max(0, n // 4 - 5) for n in range(1, 41)] == [output.updates for output in outputs]
     assert {("keys", "k", 5.0)} == {(output.pipeline, output.key, output.time) for output in outputs}
+
+
+def test_without_a_learner_nothing_learns():
+    driver = Driver(learn=False)
+    outputs = driver.show_all("ab" * 200)
+
+    assert driver.model.mixture is None
+    assert driver.streams["k"].blend is None
+    assert outputs[-1].bits > 1.0  # a, b, or the escape, all as likely as ever
+
+
+def test_long_repetitions_are_foretold_where_the_network_has_not_learned_them():
+    outputs = Driver(rate=1e-9).show_all(text(300) * 4)
+
+    assert sum(output.bits for output in outputs[900:]) < 0.5 * sum(output.bits for output in outputs[:300])

@@ -227,3 +227,46 @@ def test_a_step_costs_what_is_said():
 
     arrays = (window.xs, window.seen, window.states, window.links)
     assert window.bytes_per_step(2, FIELDS, STATE) * 256 == sum(array.nbytes for array in arrays)
+
+
+def strided(stride, capacity=1000, streams=1, steps=600):
+    """A window whose states are the numbers of their steps, as are the inputs."""
+    window = Window(capacity, 1, 1, np.zeros((1, 2), np.float32), (1,), seed=0, stride=stride)
+    last = [-1] * streams
+    for n in range(steps):
+        place = np.full(1, n, np.float32)
+        last[n % streams] = window.push(place, place, np.full((1, 2), n, np.float32), last[n % streams])
+    return window
+
+
+@pytest.mark.parametrize(("streams", "capacity"), [(1, 1000), (2, 1000), (3, 200), (1, 100)])
+def test_windows_begin_at_a_step_whose_state_was_kept(streams, capacity):
+    window = strided(16, capacity, streams, steps=1200)
+    batch = window.batch(8, 40)
+    for _ in range(50):
+        window.sample(batch)
+        for xs, start, length in zip(batch[0], batch[1], batch[4], strict=True):
+            assert start[0, 0] == xs[0, 0]
+            assert (xs[0, 0] // streams) % 16 == 0
+            assert 40 - 16 < length <= 40 or xs[0, 0] < window.count - len(window) + 16 * streams + 40 * streams
+            np.testing.assert_array_equal(np.diff(xs[:length, 0]), np.full(length - 1, streams))
+
+
+def test_states_kept_cost_a_part_of_those_of_every_step():
+    window = strided(16, capacity=320, steps=2000)
+
+    assert (20, 320) == (len(window.states), len(window.xs))
+    arrays = (window.xs, window.seen, window.states, window.links)
+    assert sum(array.nbytes for array in arrays) <= 320 * Window.bytes_per_step(
+        1, 1, np.zeros((1, 2), np.float32), 16
+    )
+
+
+def test_streams_too_new_to_have_had_room_for_their_state_begin_blank():
+    window = strided(16, capacity=320, streams=320, steps=640)
+    batch = window.batch(8, 40)
+
+    window.sample(batch)
+
+    for xs, start in zip(batch[0], batch[1], strict=True):
+        assert start[0, 0] in (0.0, xs[0, 0])

@@ -20,6 +20,7 @@ from streamrnn.kernels.products import (
     add,
     add_affine,
     add_outer,
+    add_outers,
     add_transposed,
     affine,
     affine_column,
@@ -111,13 +112,13 @@ def backward(
     """Backward of one timestep of one layer.
 
     d_state (S,): in, the loss gradient by `after`; out, by `before`. d_x (I,): out, by x; empty when nobody
-    asks. Adds to `grads`, views laid out as `weights`, and uses `gates` up.
+    asks. Adds to `grads`, views laid out as `weights`, all but that of W_hh: `backward_recurrence` makes it of the
+    gradients by the pre-activations, which replace `gates`.
     """
     weight_ih, weight_hh, _, _ = weights
-    grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh = grads
+    grad_weight_ih, _, grad_bias_ih, grad_bias_hh = grads
     rows = weight_hh.shape[0]
     hidden = weight_hh.shape[1]
-    h = before[:hidden]
     if cell == GRU:
         backward_gru(before, gates, d_state)
     elif cell == LSTM:
@@ -143,19 +144,23 @@ def backward(
         add_transposed(weight_ih, d_input, d_x)
     # The state sees the same gradients, but for the last block of a GRU, where the reset gate stands between.
     same = rows - hidden if cell == GRU else rows
-    backward_state(weight_hh[:same], grad_weight_hh[:same], grad_bias_hh[:same], h, gates[:same], d_state)
+    add(gates[:same], grad_bias_hh[:same])
+    add_transposed(weight_hh[:same], gates[:same], d_state)
     if cell == GRU:
-        backward_state(weight_hh[same:], grad_weight_hh[same:], grad_bias_hh[same:], h, gates[rows:], d_state)
+        add(gates[rows:], grad_bias_hh[same:])
+        add_transposed(weight_hh[same:], gates[rows:], d_state)
 
 
 @jit
-def backward_state(
-    weight: Floats, grad_weight: Floats, grad_bias: Floats, h: Floats, d: Floats, d_state: Floats
+def backward_recurrence(
+    cell: int, grad_weight_hh: Floats, states: Floats, gates: Floats, layer: int, steps: int
 ) -> None:
-    """Send d (G,) through some rows of W_hh h + b_hh, down to d_state (H,)."""
-    add(d, grad_bias)
-    add_outer(d, h, grad_weight)
-    add_transposed(weight, d, d_state)
+    """Add the gradient by W_hh of a window: states (T+1, L, S) and gates (T, L, A) after `backward`."""
+    rows, hidden = grad_weight_hh.shape
+    same = rows - hidden if cell == GRU else rows
+    add_outers(gates, 0, states, layer, steps, grad_weight_hh[:same])
+    if cell == GRU:
+        add_outers(gates, rows, states, layer, steps, grad_weight_hh[same:])
 
 
 @jit

@@ -16,8 +16,12 @@ from streamrnn.kernels.products import copy
 from streamrnn.kernels.scaling import squash, unsquash
 from streamrnn.kernels.types import Floats, Ints
 
-GAMMA: Final = 0.05
+GAMMA: Final = (
+    0.05  # of the step of q at one event ahead; farther feedback comes later, and is taken in smaller steps
+)
 FLOOR: Final = 0.01
+REACH_WINDOW: Final = 5000.0  # events, in which the farthest event is forgotten ...
+REACH_SPARE: Final = 0.1  # ... and scaled units beyond it, where an interval ends
 # Columns of a waiting forecast: location and log-scale in scaled units; forecast and bounds in the field's own.
 LOCATION: Final = 0
 LOG_SCALE: Final = 1
@@ -37,6 +41,7 @@ def settle(
     alpha: float,
     learn: bool,
     q: Floats,
+    reach: Floats,
     residual: Floats,
     log_scale: Floats,
     error: Floats,
@@ -46,9 +51,11 @@ def settle(
     horizons (K,); waiting (F, sum(horizons), 5), a ring of h places for each horizon h; count, the events of
     the stream before this one; values, scaled (F,). Writes residual (F, K) = scaled - location and log_scale
     (F, K), NaN where there was no forecast or no value, error (F,) = value - one-step forecast, and moves
-    q (F, K).
+    q (F, K) and reach (F,), how far from the mean events have been of late, in scaled units.
     """
     for f in range(values.size):
+        if learn and not math.isnan(scaled[f]):
+            reach[f] = max(abs(scaled[f]), (1.0 - 1.0 / REACH_WINDOW) * reach[f])
         error[f] = math.nan
         ring = 0
         for k in range(horizons.size):
@@ -65,16 +72,27 @@ def settle(
                 error[f] = values[f] - forecast[FORECAST]
             if learn:
                 miss = 1.0 if values[f] < forecast[LOWER] or values[f] > forecast[UPPER] else 0.0
-                q[f, k] = max(q[f, k] + 2.0 * GAMMA * (miss - alpha), FLOOR)
+                q[f, k] = max(q[f, k] + 2.0 * GAMMA * h**-0.25 * (miss - alpha), FLOOR)
 
 
 @jit
-def forecast(y: Floats, base: Floats, stats: Floats, q: Floats, made: Floats) -> bool:
+def surround(one: Floats, location: float, width: float, reach: float, mean: float, deviation: float) -> None:
+    """Write the bounds of one forecast (5,), `width` scaled units around `location`.
+
+    They end where no event has been: back in the field's unit a scaled unit is the wider the farther it is out.
+    """
+    end = max(reach, abs(location)) + REACH_SPARE
+    one[LOWER] = mean + deviation * unsquash(max(location - width, -end))
+    one[UPPER] = mean + deviation * unsquash(min(location + width, end))
+
+
+@jit
+def forecast(y: Floats, base: Floats, stats: Floats, q: Floats, reach: Floats, made: Floats) -> bool:
     """Turn the head's outputs y (2 F K,) into forecasts and intervals of the fields' own units.
 
-    base (F, 2) as `scaling.scale` gave it; stats (F, 4) tells which fields were ever seen; q (F, K). Writes made
-    (F, K, 5), NaN for a field never seen. Returns whether all of y was finite; what was not is replaced by the
-    mean and the widest scale.
+    base (F, 2) as `scaling.scale` gave it; stats (F, 4) tells which fields were ever seen; q (F, K), reach (F,).
+    Writes made (F, K, 5), NaN for a field never seen. Returns whether all of y was finite; what was not is
+    replaced by the mean and the widest scale.
     """
     finite = True
     fields, horizons, _ = made.shape
@@ -93,13 +111,12 @@ def forecast(y: Floats, base: Floats, stats: Floats, q: Floats, made: Floats) ->
             one[LOCATION] = location
             one[LOG_SCALE] = log_scale
             one[FORECAST] = mean + deviation * unsquash(location)
-            one[LOWER] = mean + deviation * unsquash(location - width)
-            one[UPPER] = mean + deviation * unsquash(location + width)
+            surround(one, location, width, reach[f], mean, deviation)
     return finite
 
 
 @jit
-def centre(ahead: Floats, base: Floats, q: Floats, made: Floats) -> None:
+def centre(ahead: Floats, base: Floats, q: Floats, reach: Floats, made: Floats) -> None:
     """Put ahead (F,) in the place of the one-step forecasts of made (F, K, 5), and their intervals around it."""
     for f in range(ahead.size):
         one = made[f, 0]
@@ -108,9 +125,10 @@ def centre(ahead: Floats, base: Floats, q: Floats, made: Floats) -> None:
         mean, deviation = base[f, 0], base[f, 1]
         location = squash((ahead[f] - mean) / deviation) if deviation > 0.0 else 0.0
         width = q[f, 0] * math.exp(one[LOG_SCALE])
+        surround(one, location, width, reach[f], mean, deviation)
         one[FORECAST] = ahead[f]
-        one[LOWER] = min(mean + deviation * unsquash(location - width), ahead[f])
-        one[UPPER] = max(mean + deviation * unsquash(location + width), ahead[f])
+        one[LOWER] = min(one[LOWER], ahead[f])
+        one[UPPER] = max(one[UPPER], ahead[f])
 
 
 @jit

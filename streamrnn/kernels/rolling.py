@@ -1,7 +1,8 @@
 """The rolling buffer: the last N steps of all streams with the states they began in, and windows out of it.
 
-Steps are numbered from 0 in order of arrival; step n lies in row n mod N. Two links per row chain the steps
-of one stream: the number of its step before, and of the one after, or -1.
+Steps are numbered from 0 in order of arrival; step n lies in row n mod N. The links of a row: the number of the
+stream's step before, and of the one after, or -1; the number of the state kept of it, or -1, state m lying in row m
+mod M; the stream's steps since one was kept.
 """
 
 from __future__ import annotations
@@ -23,26 +24,38 @@ def push(
     states: Floats,
     links: Ints,
     count: int,
+    kept: int,
+    stride: int,
     x: Floats,
     values: Floats,
     state: Floats,
     previous: int,
-) -> None:
+) -> int:
     """Put step number `count` in its row, after the stream's step `previous` (-1: none).
 
-    xs (N, I), seen (N, F), states (N, L, S), links (N, 2); x (I,), values (F,) what later steps forecast, NaN
-    where missing, state (L, S) before the step.
+    xs (N, I), seen (N, F), states (M, L, S), links (N, 4); x (I,), values (F,) what later steps forecast, NaN
+    where missing, state (L, S) before the step, kept of every `stride`-th step of a stream. `kept` states were
+    before; returns how many there are now.
     """
     capacity = xs.shape[0]
     row = count % capacity
     copy(x, xs[row])
     copy(values, seen[row])
-    for layer in range(state.shape[0]):
-        copy(state[layer], states[row, layer])
     links[row, 0] = previous
     links[row, 1] = -1
+    since = stride
     if previous > count - capacity and previous >= 0:
         links[previous % capacity, 1] = count
+        since = links[previous % capacity, 3] + 1
+    if since < stride:
+        links[row, 2] = -1
+        links[row, 3] = since
+        return kept
+    for layer in range(state.shape[0]):
+        copy(state[layer], states[kept % states.shape[0], layer])
+    links[row, 2] = kept
+    links[row, 3] = 0
+    return kept + 1
 
 
 @jit
@@ -63,6 +76,7 @@ def gather(
     states: Floats,
     links: Ints,
     count: int,
+    kept: int,
     horizons: Ints,
     random: NDArray[np.uint64],
     chain: Ints,
@@ -70,7 +84,8 @@ def gather(
 ) -> None:
     """Fill a batch: the window that ends at the newest step, the others at steps drawn evenly.
 
-    A window goes back along its stream for T steps, or as far as the buffer does. batch: xs (R, T, I), starts
+    A window goes back along its stream for T steps, or as far as the buffer does, and begins with the first of them
+    whose state was kept; where none was, with the first and a blank state. batch: xs (R, T, I), starts
     (R, L, S), targets and weights (R, T, F K), lengths (R,); the target of step t and horizon h is what the
     stream shows h steps later, with weight 0 while that is not known. The weights of a batch are
     1 / (steps F). chain (T + max horizon,): scratch.
@@ -86,17 +101,28 @@ def gather(
     steps = 0
     for r in range(windows):
         row = newest if r == 0 else first + draw(random, newest - first + 1)
-        n = 1
-        while n < length and links[row % capacity, 0] >= oldest:
+        n, back, began, first_kept = 1, 1, row, -1
+        while True:
+            number = links[row % capacity, 2]
+            if number >= 0 and number >= kept - states.shape[0]:
+                n, began, first_kept = back, row, number
+            if back == length or links[row % capacity, 0] < oldest:
+                break
             row = links[row % capacity, 0]
-            n += 1
+            back += 1
+        if first_kept < 0:
+            n, began = back, row
+        row = began
         known = 0
         while row >= 0 and known < n + horizons[-1]:
             chain[known] = row % capacity
             row = links[row % capacity, 1]
             known += 1
-        for layer in range(states.shape[1]):
-            copy(states[chain[0], layer], starts[r, layer])
+        if first_kept < 0:
+            starts[r] = 0
+        else:
+            for layer in range(states.shape[1]):
+                copy(states[first_kept % states.shape[0], layer], starts[r, layer])
         lengths[r] = n
         steps += n
         for t in range(n):

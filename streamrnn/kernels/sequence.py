@@ -80,6 +80,9 @@ def bptt(
             )
             if layer > 0:
                 add(d_below, d_state[layer - 1, :hidden])
+    for layer in range(layers):
+        _, grad_weight_hh, _, _ = layer_views(shape, grad, layer)
+        cells.backward_recurrence(shape[CELL], grad_weight_hh, states, gates, layer, xs.shape[0])
 
 
 @jit

@@ -37,6 +37,8 @@ class Calibrator:
         The last event minus its one-step forecast, in the field's unit; NaN where there was none.
     q : (F, K)
         Half-width of the interval in scales of the head.
+    reach : (F,)
+        How far from the mean events have been of late, scaled units: intervals end there.
     """
 
     def __init__(self, fields: int, horizons: Sequence[int], interval: float = 0.9) -> None:
@@ -45,6 +47,7 @@ class Calibrator:
         count = len(horizons)
         # Exact for Laplace errors, P(|e| > q scale) = exp(-q): where the tracker starts from.
         self.q: Array = np.full((fields, count), -math.log(self.alpha))
+        self.reach: Array = np.zeros(fields)
         self.waiting: Array = np.full((fields, int(self.horizons.sum()), intervals.COLUMNS), np.nan)
         self.made: Array = np.full((fields, count, intervals.COLUMNS), np.nan)
         self.residual: Array = np.full((fields, count), np.nan)
@@ -62,6 +65,7 @@ class Calibrator:
             self.alpha,
             learn,
             self.q,
+            self.reach,
             self.residual,
             self.log_scale,
             self.error,
@@ -69,11 +73,11 @@ class Calibrator:
 
     def forecast_one(self, y: Floats, scaler: Scaler) -> bool:
         """Turn the head's y (2 F K,) after an event into forecasts. Returns whether y was finite; they are."""
-        return intervals.forecast(y, scaler.base, scaler.stats, self.q, self.made)
+        return intervals.forecast(y, scaler.base, scaler.stats, self.q, self.reach, self.made)
 
     def centre_one(self, ahead: Array, scaler: Scaler) -> None:
         """Put ahead (F,) in the place of the network's one-step forecasts, and their intervals around it."""
-        intervals.centre(ahead, scaler.base, self.q, self.made)
+        intervals.centre(ahead, scaler.base, self.q, self.reach, self.made)
 
     def keep(self, count: int) -> None:
         """Keep the forecasts made after event number `count` until their events come."""

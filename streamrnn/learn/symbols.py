@@ -1,4 +1,4 @@
-"""Symbol events (keystrokes, characters): a softmax network over the alphabet seen so far, plus an escape."""
+"""Symbol events (keystrokes, characters): a network and an n-gram over the alphabet seen so far, plus an escape."""
 
 from __future__ import annotations
 
@@ -9,30 +9,36 @@ from collections.abc import Collection
 import numpy as np
 
 from streamrnn.events import Event, SymbolOutput
+from streamrnn.kernels import params
 from streamrnn.kernels.types import Floats
 from streamrnn.learn.learner import Learner
+from streamrnn.learn.mixture import Blend, Mixture
 from streamrnn.learn.network import Network
+from streamrnn.learn.ngram import NGram
 from streamrnn.learn.window import Window
 
 ALPHABET = 256  # symbols told apart; any further ones share the escape
 ESCAPE = 0  # number of the symbol that stands for one not seen before
 LIKELIEST = 5
+NGRAM_BYTES = 2**26
+STRIDE = 16  # steps of a stream from one kept state to the next: a long history matters more than every start
 
 
 class SymbolStream:
-    """One key's live part: hidden state, and the probabilities of what comes next."""
+    """One key's live part: hidden state, recent symbols, and the probabilities of what comes next."""
 
     def __init__(self, key: str, model: SymbolModel) -> None:
         self.key = key
         self.seq = 0  # events answered
         self.count = 0  # events learned from
-        self.last_step = -1  # number of its newest step in the window
+        self.trail = model.learner.open_trail() if model.learner else None
         self.state = model.network.blank_state()
+        self.blend = model.blend()
         self.next: Floats = model.uniform()
 
 
 class SymbolModel:
-    """One softmax network for all keys of a pipeline, its alphabet, replay window and learner.
+    """One softmax network and one n-gram for all keys of a pipeline, their mixture, alphabet and learner.
 
     Parameters
     ----------
@@ -41,10 +47,14 @@ class SymbolModel:
     network
         One-hot, with a softmax head over ALPHABET symbols and the escape.
     learner
-        None: the weights stay as they are.
+        None: nothing is learned, and the network answers alone.
+    ngram_bytes
+        Ceiling of the n-gram's counts.
     """
 
-    def __init__(self, name: str, network: Network, learner: Learner | None) -> None:
+    def __init__(
+        self, name: str, network: Network, learner: Learner | None, ngram_bytes: int = NGRAM_BYTES
+    ) -> None:
         self.name = name
         self.network = network
         self.learner = learner
@@ -54,8 +64,12 @@ class SymbolModel:
         self.warmup = learner.length if learner else 0
         self._x: Floats = np.zeros(1, network.theta.dtype)
         self._shown = np.zeros(1)
+        self._hidden = int(network.shape[params.HIDDEN])
+        self.mixture: Mixture | None = None
         if learner:
             learner.classes = 1
+            self.mixture = Mixture(NGram(ALPHABET + 1, ngram_bytes), self._hidden)
+        self._aside = self.blend()  # for answers that nothing is learned from
 
     @staticmethod
     def network_for(cell: str, hidden: int, layers: int, seed: int) -> Network:
@@ -65,7 +79,11 @@ class SymbolModel:
     @staticmethod
     def window_for(capacity: int, network: Network, seed: int) -> Window:
         """Return the replay window that goes with such a network."""
-        return Window(capacity, 1, 1, network.blank_state(), (1,), seed)
+        return Window(capacity, 1, 1, network.blank_state(), (1,), seed, STRIDE)
+
+    def blend(self) -> Blend | None:
+        """Return what a stream keeps of its mixtures, None when there are none."""
+        return self.mixture.blank_blend() if self.mixture else None
 
     def open_stream(self, key: str) -> SymbolStream:
         """Return the stream of a key that was not seen before."""
@@ -92,16 +110,21 @@ class SymbolModel:
             number = self._admit(event.symbol)
         state = stream.state if learn else stream.state.copy()
         self._x[0] = number
-        if learner and learn:
+        if learner and stream.trail and learn:
+            if self.mixture and stream.blend:
+                self.mixture.learn_one(stream.blend, self._h(state), shown, number)
             # What a forecaster could have said of a new symbol is that it is new: the escape is its target.
             self._shown[0] = shown
-            stream.last_step = learner.window.push(self._x, self._shown, state, stream.last_step)
+            learner.observe(stream.trail, self._x, self._shown, state)
         following: Floats = np.empty(len(self.symbols), self.network.theta.dtype)
         self.network.advance(state, self._x, following)
         if not math.isfinite(float(following.sum())):
             state[:] = 0
             self.counts["state_resets"] += 1
             following = self.uniform()
+        if self.mixture and stream.blend and self._aside:
+            blend = stream.blend if learn else self._aside.after(stream.blend, number)
+            following = self.mixture.predict_one(blend, following, self._h(state))
         if learn:
             stream.next = following
             stream.count += 1
@@ -120,6 +143,11 @@ class SymbolModel:
             updates=learner.updates if learner else 0,
             warmup=stream.count <= self.warmup,
         )
+
+    def _h(self, state: Floats) -> Floats:
+        """What the network's head reads in a state, (H,)."""
+        h: Floats = state[-1, : self._hidden]
+        return h
 
     def _bits(self, probabilities: Floats, symbol: str) -> float:
         """Surprise -log2 p of `symbol`; an unseen one costs the escape and its choice among those unseen."""

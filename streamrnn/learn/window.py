@@ -11,7 +11,7 @@ from streamrnn.kernels.types import Batch, Floats
 
 
 class Window:
-    """The last N steps of all streams of a pipeline, each with the state it began in.
+    """The last N steps of all streams of a pipeline, with the states they began in.
 
     Parameters
     ----------
@@ -27,27 +27,39 @@ class Window:
         The K horizons to forecast, in steps, ascending.
     seed
         Of the windows drawn.
+    stride
+        A state is kept of every `stride`-th step of a stream; windows begin there.
     """
 
     FIRST = 256  # steps there is room for at the beginning
 
     def __init__(
-        self, capacity: int, inputs: int, fields: int, state: Floats, horizons: Sequence[int], seed: int = 0
+        self,
+        capacity: int,
+        inputs: int,
+        fields: int,
+        state: Floats,
+        horizons: Sequence[int],
+        seed: int = 0,
+        stride: int = 1,
     ) -> None:
         rows = min(capacity, self.FIRST)
         self.capacity = capacity
+        self.stride = stride
         self.count = 0
+        self.kept = 0  # states so far
+        self.states_max = max(capacity // stride, 1)
         self.horizons = np.array(horizons, dtype=np.int64)
         self.xs: Floats = np.zeros((rows, inputs), state.dtype)
         self.seen: Floats = np.zeros((rows, fields), state.dtype)
-        self.states: Floats = np.zeros((rows, *state.shape), state.dtype)
-        self.links = np.full((rows, 2), -1, dtype=np.int64)
+        self.states: Floats = np.zeros((min(self.states_max, self.FIRST), *state.shape), state.dtype)
+        self.links = np.full((rows, 4), -1, dtype=np.int64)
         self.random = np.array([seed], dtype=np.uint64)
 
     @staticmethod
-    def bytes_per_step(inputs: int, fields: int, state: Floats) -> int:
-        """Bytes that one step of the buffer costs."""
-        return state.itemsize * (inputs + fields + state.size) + 16
+    def bytes_per_step(inputs: int, fields: int, state: Floats, stride: int = 1) -> int:
+        """Bytes that one step of the buffer costs, rounded up."""
+        return state.itemsize * (inputs + fields) - (-state.nbytes // stride) + 32
 
     def __len__(self) -> int:
         return min(self.count, self.capacity)
@@ -57,10 +69,13 @@ class Window:
 
         Returns its number; `previous` is the number of the same stream's step before, -1 for the first.
         """
-        if self.count == self.xs.shape[0] < self.capacity:
+        if self.count == len(self.xs) < self.capacity:
             self._grow()
+        if self.kept == len(self.states) < self.states_max:
+            self.states = _longer(self.states, min(self.states_max, 2 * len(self.states)))
         number = self.count
-        rolling.push(self.xs, self.seen, self.states, self.links, number, x, values, state, previous)
+        arrays = (self.xs, self.seen, self.states, self.links)
+        self.kept = rolling.push(*arrays, number, self.kept, self.stride, x, values, state, previous)
         self.count = number + 1
         return number
 
@@ -86,6 +101,7 @@ class Window:
             self.states,
             self.links,
             self.count,
+            self.kept,
             self.horizons,
             self.random,
             chain,
@@ -93,11 +109,12 @@ class Window:
         )
 
     def _grow(self) -> None:
-        """Double the room. Nothing was overwritten yet, so every step keeps its row."""
-        more = min(self.capacity, 2 * self.xs.shape[0]) - self.xs.shape[0]
+        """Double the room. No step was overwritten yet, so every one keeps its row."""
+        rows = min(self.capacity, 2 * len(self.xs))
+        self.xs, self.seen = _longer(self.xs, rows), _longer(self.seen, rows)
+        self.links = np.concatenate([self.links, np.full((rows - len(self.links), 4), -1, dtype=np.int64)])
 
-        def longer(rows: Floats) -> Floats:
-            return np.concatenate([rows, np.zeros((more, *rows.shape[1:]), rows.dtype)])
 
-        self.xs, self.seen, self.states = longer(self.xs), longer(self.seen), longer(self.states)
-        self.links = np.concatenate([self.links, np.full((more, 2), -1, dtype=np.int64)])
+def _longer(rows: Floats, size: int) -> Floats:
+    """Return rows with zeros after them, `size` in all."""
+    return np.concatenate([rows, np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)])

@@ -1,0 +1,110 @@
+"""NGram: how often each symbol followed each context, counted online in bounded memory."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamrnn.kernels import ngram
+from streamrnn.kernels.types import Floats, Ints
+
+ORDER = 7  # symbols in the longest context
+
+
+class NGram:
+    """Counts by context, shared by all streams of a pipeline; the context itself is the stream's.
+
+    Parameters
+    ----------
+    classes
+        Numbers of symbols, 0 standing for those not told apart.
+    bytes_max
+        Ceiling of the hashed counts; they take what was seen needs, in powers of two. At the ceiling the least
+        useful contexts make place.
+
+    Attributes
+    ----------
+    table
+        Slots of the hashed orders, see `streamrnn.kernels.ngram`.
+    unigrams, bigrams
+        Counts of order 0 (C,) and, by the symbol before, of order 1 (C, C).
+
+    Examples
+    --------
+    >>> counts = NGram(classes=4)
+    >>> context, shares, followers, found = counts.blank_context(), *counts.blank_answer()
+    >>> for number in [1, 2, 3] * 20:
+    ...     counts.learn_one(context, number)
+    ...     counts.follow(context, number)
+    >>> counts.predict_one(context, 4, shares, followers, found)
+    >>> shares[7].round(2).tolist()
+    [0.0, 1.0, 0.0, 0.0]
+    """
+
+    FIRST = 4096  # buckets at the beginning; the check of a slot begins at this bit of the hash
+    BUCKET_BYTES = 2 * ngram.WAYS * (ngram.FIRST + ngram.ROOM)
+    FOLLOWERS_MAX = (ORDER - 1) * ngram.CHAIN * ngram.ROOM
+    CELLS = (ORDER - 1) * ngram.COUNTS * ngram.TOTALS  # classes a follower's count falls into
+
+    def __init__(self, classes: int, bytes_max: int = 2**26) -> None:
+        self.buckets_max = self.buckets_for(bytes_max)
+        self.table = self._blank(self.FIRST)
+        self.unigrams = np.zeros(classes, np.uint16)
+        self.bigrams = np.zeros((classes, classes), np.uint16)
+        self.used = np.zeros(1, np.int64)  # slots
+        self._hashes = np.zeros(ORDER, np.uint64)
+
+    @classmethod
+    def buckets_for(cls, bytes_max: int) -> int:
+        """Buckets that fit into so many bytes: a power of two, and at least those of the beginning."""
+        return max(cls.FIRST, 1 << max(bytes_max // cls.BUCKET_BYTES, 1).bit_length() - 1)
+
+    @classmethod
+    def bytes_for(cls, classes: int, bytes_max: int) -> int:
+        """Bytes of all counts at their ceiling."""
+        return cls.buckets_for(bytes_max) * cls.BUCKET_BYTES + 2 * classes * (classes + 1)
+
+    @staticmethod
+    def blank_context() -> Ints:
+        """Return the context (ORDER,) before the first symbol, newest first."""
+        return np.zeros(ORDER, np.int64)
+
+    def blank_answer(self) -> tuple[Floats, Ints, Ints]:
+        """Make room for an answer: shares (ORDER + 1, C), followers (FOLLOWERS_MAX, 2), found (3,)."""
+        shares: Floats = np.zeros((ORDER + 1, self.unigrams.size), np.float32)
+        return shares, np.zeros((self.FOLLOWERS_MAX, 2), np.int64), np.zeros(3, np.int64)
+
+    def predict_one(self, context: Ints, classes: int, shares: Floats, followers: Ints, found: Ints) -> None:
+        """Say which of the first `classes` numbers follows `context`, see `streamrnn.kernels.ngram.predict`."""
+        dense = (self.unigrams, self.bigrams)
+        ngram.predict(self.table, *dense, context, self._hashes, classes, shares, followers, found)
+
+    def learn_one(self, context: Ints, number: int) -> None:
+        """Count that the symbol of this number followed `context`."""
+        ngram.learn(self.table, self.unigrams, self.bigrams, context, self._hashes, self.used, number)
+        buckets = len(self.table)
+        # Early: at half full one bucket in twenty has more than its slots, and what gives way is missed.
+        if buckets < self.buckets_max and self.used[0] > buckets:
+            self._grow()
+
+    def count_new(self) -> None:
+        """Count that a symbol came that had no number yet."""
+        ngram.count_dense(self.unigrams, 0)
+
+    @staticmethod
+    def follow(context: Ints, number: int) -> None:
+        """Move a context on to the symbol of this number."""
+        context[1:] = context[:-1].copy()
+        context[0] = number
+
+    def _grow(self) -> None:
+        """Double the buckets: the check of a slot begins with the further bits of its hash."""
+        buckets = len(self.table)
+        check = self.table[..., 0] | self.table[..., 1].astype(np.int64) >> 8 << 16
+        upper = (check * self.FIRST & buckets) > 0
+        self.table = np.concatenate([self.table, self.table])
+        self.table[:buckets][upper] = 0
+        self.table[buckets:][~upper] = 0
+
+    @staticmethod
+    def _blank(buckets: int) -> ngram.Words:
+        return np.zeros((buckets, ngram.WAYS, ngram.FIRST + ngram.ROOM), np.uint16)
