@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from streamrnn.codecs import Codec
@@ -40,7 +40,7 @@ class Model(Protocol[S]):
     counts: Counter[str]
 
     @property
-    def learner(self) -> Descent | None: ...
+    def learners(self) -> Sequence[Descent]: ...
 
     def open_stream(self, key: str) -> S: ...
     def share(self, streams: Collection[S]) -> None: ...
@@ -116,11 +116,15 @@ class Pipeline(Generic[S]):
 
     def status(self) -> str:
         """Return in a line what was done, and what was let go for which reason."""
-        learner = self.model.learner
+        learners = self.model.learners
         done = [f"{self.counts['events']} events", f"{len(self.streams)} keys"]
-        if learner:
-            done.append(f"{learner.updates} updates")
-            troubles = {"waits": learner.waits, "updates_dropped": learner.dropped, "roll_backs": learner.rollbacks}
+        if learners:
+            done.append(f"{learners[0].updates} updates")
+            troubles = {
+                "waits": sum(learner.waits for learner in learners),
+                "updates_dropped": sum(learner.dropped for learner in learners),
+                "roll_backs": sum(learner.rollbacks for learner in learners),
+            }
             done += [f"{count} {name}" for name, count in troubles.items() if count]
         let_go = self.counts + self.model.counts
         return ", ".join(done + [f"{count} {reason}" for reason, count in let_go.items() if reason != "events"])

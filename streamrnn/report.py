@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from rich.table import Table
 
-from streamrnn.build import Budget, budget, build_pipeline
+from streamrnn.budget import Budget, budget
+from streamrnn.build import build_pipeline
 from streamrnn.specs import Pipeline as PipelineSpec
 from streamrnn.summary import HorizonSummary, Summary
 from streamrnn.warm import sample_messages, warm

@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from streamrnn.build import STATE_TOPIC, budget, build_pipelines, mqtt_settings
+from streamrnn.budget import budget
+from streamrnn.build import STATE_TOPIC, build_pipelines, mqtt_settings
 from streamrnn.config import Config
 from streamrnn.edges.mqtt import Connection
 from streamrnn.events import Message, Output

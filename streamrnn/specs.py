@@ -144,6 +144,10 @@ class Model(Spec, frozen=True, kw_only=True):
     ] = "gru"
     hidden: Annotated[int, Meta(ge=1, le=1024, description="Units in each layer (32; for symbols 128).")] = 32
     layers: Annotated[int, Meta(ge=1, le=8, description="Layers of cells, one above the other.")] = 1
+    ensemble: Annotated[
+        int,
+        Meta(ge=1, le=16, description="Networks with different seeds whose forecasts and scores are averaged."),
+    ] = 1
 
     def broken_rules(self, name: str) -> Iterator[BrokenRule]:  # noqa: ARG002
         """Learning in real time goes through one layer only."""
@@ -263,6 +267,11 @@ class Pipeline(Spec, frozen=True, kw_only=True):
         """A network takes its events, and a pipeline must not be fed what it publishes."""
         if self.model.cell == "lru" and self.input.symbols:
             yield ("model.cell",), "expected another cell than lru for symbols: lru is for numbers"
+        if self.model.ensemble > 1 and self.input.symbols:
+            yield (
+                ("model.ensemble",),
+                f"expected 1 for symbols, an ensemble is for numbers, got {self.model.ensemble}",
+            )
         if self.output.topic is None:
             return
         for each in self.input.topic:

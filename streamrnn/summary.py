@@ -10,6 +10,7 @@ from importlib.metadata import version
 import msgspec
 
 from streamrnn import __version__
+from streamrnn.learn.descent import Descent
 from streamrnn.measures import FieldMeasures, Measures, ratio
 from streamrnn.replay import Replay
 from streamrnn.specs import Pipeline as PipelineSpec
@@ -95,7 +96,7 @@ class Summary(msgspec.Struct, frozen=True):
 def summarise(replayed: Replay, name: str, spec: PipelineSpec, seed: int, inputs: Sequence[str]) -> Summary:
     """Return what came of the replay of a pipeline of that name, spec and seed."""
     measures, pipeline = replayed.measures, replayed.pipeline
-    learner = pipeline.model.learner
+    learners = pipeline.model.learners
     counts = pipeline.counts + pipeline.model.counts
     symbols = spec.input.symbols
     return Summary(
@@ -112,11 +113,19 @@ def summarise(replayed: Replay, name: str, spec: PipelineSpec, seed: int, inputs
         microseconds_per_event=finite(ratio(replayed.seconds * 1e6, measures.events)),
         numbers=None if symbols else _numbers(measures, spec.forecast.interval),
         symbols=_symbols(measures) if symbols else None,
-        learning=LearningSummary(learner.updates, learner.dropped, learner.rollbacks, learner.waits)
-        if learner
-        else None,
+        learning=_learning(learners) if learners else None,
         counts={reason: counts[reason] for reason in sorted(counts) if reason != "events"},
         configuration=spec,
+    )
+
+
+def _learning(learners: Sequence[Descent]) -> LearningSummary:
+    """Updates of the first network, and what went wrong in any."""
+    return LearningSummary(
+        updates=learners[0].updates,
+        dropped=sum(learner.dropped for learner in learners),
+        rollbacks=sum(learner.rollbacks for learner in learners),
+        waits=sum(learner.waits for learner in learners),
     )
 
 

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from streamrnn import config
 from streamrnn import pipeline as pipelines
-from streamrnn.build import Budget, budget, build_pipeline
+from streamrnn.budget import Budget, budget
+from streamrnn.build import build_pipeline
 from streamrnn.events import Message, NumericOutput, Output, SymbolOutput
 from streamrnn.learn.learner import Learner
 from streamrnn.pipeline import Pipeline

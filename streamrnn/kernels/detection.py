@@ -170,7 +170,7 @@ def rank(rings: Floats, ordered: Floats, shown: Ints, k: int, value: float, both
 
 
 @jit
-def score(
+def strangeness(
     values: Floats,
     scaled: Floats,
     residual: Floats,
@@ -181,17 +181,16 @@ def score(
     shown: Ints,
     rings: Floats,
     ordered: Floats,
-    alert: Ints,
     age: int,
     loudness: Floats,
-) -> tuple[float, bool]:
-    """Score one event; return (score, anomaly).
+) -> float:
+    """How rare an event is: log10 of the mean 1 / p over all views, set against the age of the stream.
 
     values, scaled (F,); residual, log_scale (F, K) from `intervals.settle`. recent (F, RECENT) and kept (F, 3)
     make the views; rings, ordered (V, N) are what each of all V has shown, in order of time and of size, shown
     (V,) how often. The views of each field come first; with several fields, one of all of them together is last
-    and counts as much as all others. alert (1,): the event of the last alert, -1 before the first; age: events of
-    the stream before this one. Writes loudness (F,), the sum of 1 / p over a field's views, 0 where it is missing.
+    and counts as much as all others. age: events of the stream before this one. Writes loudness (F,), the sum of
+    1 / p over a field's views, 0 where it is missing.
     """
     fields = values.size
     total = 0.0
@@ -211,12 +210,17 @@ def score(
         total += loudness[f]
     mean = total / (fields * VIEWS)
     if fields > 1:
-        together = rank(rings, ordered, shown, fields * VIEWS, joint_surprise(residual, log_scale), False, learn)
-        mean = 0.5 * (mean + together)
-    strangeness = math.log10(mean) - AGE * math.log10(min(age, rings.shape[1]) + 2.0)
-    loud = strangeness >= THRESHOLD
+        surprise = joint_surprise(residual, log_scale)
+        mean = 0.5 * (mean + rank(rings, ordered, shown, fields * VIEWS, surprise, False, learn))
+    return math.log10(mean) - AGE * math.log10(min(age, rings.shape[1]) + 2.0)
+
+
+@jit
+def decide(strange: float, alert: Ints, age: int, learn: bool) -> tuple[float, bool]:
+    """Return (score, anomaly) of event `age`, so strange; alert (1,): that of the last alert, -1 before any."""
+    loud = strange >= THRESHOLD
     silent = alert[0] >= 0 and age - alert[0] <= min(max(SILENCE * age, SILENCE_MIN), SILENCE_MAX)
-    value = 1.0 / (1.0 + 10.0 ** (-2.0 * (strangeness - THRESHOLD)))
+    value = 1.0 / (1.0 + 10.0 ** (-2.0 * (strange - THRESHOLD)))
     if loud and silent:
         value = min(value, 0.49)
     anomaly = loud and not silent

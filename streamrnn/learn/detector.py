@@ -1,4 +1,4 @@
-"""Detector: the anomaly score of one stream."""
+"""Detector and Alarm: the anomaly score of one stream."""
 
 from __future__ import annotations
 
@@ -9,6 +9,17 @@ from streamrnn.kernels import detection
 from streamrnn.kernels.detection import RECENT, VIEWS
 
 Array = NDArray[np.float64]
+
+
+class Alarm:
+    """From the strangeness of the events of one stream to scores and alerts, with silence after each alert."""
+
+    def __init__(self) -> None:
+        self.alert = np.full(1, -1, dtype=np.int64)
+
+    def decide_one(self, strange: float, age: int, learn: bool = True) -> tuple[float, bool]:
+        """Return (score 0..1, anomaly) of event number `age` of its stream."""
+        return detection.decide(strange, self.alert, age, learn)
 
 
 class Detector:
@@ -34,7 +45,6 @@ class Detector:
         self.shown = np.zeros(views, dtype=np.int64)
         self.rings: Array = np.zeros((views, self.FIRST))
         self.ordered: Array = np.zeros((views, self.FIRST))
-        self.alert = np.full(1, -1, dtype=np.int64)
         self.loudness: Array = np.zeros(fields)
 
     @staticmethod
@@ -47,7 +57,7 @@ class Detector:
         """Bytes that one event of history costs."""
         return 2 * 8 * cls.view_count(fields)
 
-    def score_one(
+    def strangeness_one(
         self,
         values: Array,
         scaled: Array,
@@ -56,8 +66,8 @@ class Detector:
         age: int,
         history: int,
         learn: bool = True,
-    ) -> tuple[float, bool]:
-        """Score an event: (score 0..1, anomaly).
+    ) -> float:
+        """Return how strange an event is, for an `Alarm` to make a score of.
 
         Parameters
         ----------
@@ -73,7 +83,7 @@ class Detector:
         capacity = self.rings.shape[1]
         if capacity > history or (age >= capacity and capacity < history):
             self._resize(min(2 * capacity, history))
-        return detection.score(
+        return detection.strangeness(
             values,
             scaled,
             residual,
@@ -84,7 +94,6 @@ class Detector:
             self.shown,
             self.rings,
             self.ordered,
-            self.alert,
             age,
             self.loudness,
         )

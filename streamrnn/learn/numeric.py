@@ -10,40 +10,51 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamrnn.events import Event, NumericOutput
 from streamrnn.kernels.intervals import FORECAST, LOWER, UPPER
 from streamrnn.kernels.types import Floats
 from streamrnn.learn.calibrator import Calibrator
-from streamrnn.learn.detector import Detector
-from streamrnn.learn.learner import Learner
+from streamrnn.learn.detector import Alarm, Detector
+from streamrnn.learn.member import Member, Part
 from streamrnn.learn.network import Network
 from streamrnn.learn.readout import Readout
-from streamrnn.learn.realtime import RealTimeLearner
 from streamrnn.learn.scaler import Scaler
 from streamrnn.learn.window import Window
+
+Array = NDArray[np.float64]
 
 HISTORY = 8192  # events a detector ranks among, memory allowing
 
 
 class NumericStream:
-    """One key's live part: hidden state, scaler, waiting forecasts, detector."""
+    """One key's live part: scaler, readout, waiting forecasts, and what each network knows of it."""
 
     def __init__(self, key: str, model: NumericModel) -> None:
-        fields = len(model.fields)
+        fields, members = len(model.fields), model.members
         self.key = key
         self.seq = 0  # events answered
         self.count = 0  # events learned from
-        self.trail = model.learner.open_trail() if model.learner else None
-        self.state = model.network.blank_state()
         self.scaler = Scaler(fields)
-        self.calibrator = Calibrator(fields, model.horizons, model.interval)
-        self.readout = Readout(fields, model.network.hidden, Scaler.input_count(fields))
-        self.detector = Detector(fields)
+        self.readout = Readout(fields, members[0].network.hidden, Scaler.input_count(fields))
+        self.parts = [Part(member, fields, model.horizons, model.interval) for member in members]
+        self.alarm = Alarm()
+        # What is published: of the only network, or of the mean of several, whose intervals are its own.
+        several = len(members) > 1
+        self.calibrator = (
+            Calibrator(fields, model.horizons, model.interval) if several else self.parts[0].calibrator
+        )
+
+    @property
+    def calibrators(self) -> list[Calibrator]:
+        """All there are, what is published last."""
+        own = [part.calibrator for part in self.parts]
+        return own if len(own) == 1 else [*own, self.calibrator]
 
 
 class NumericModel:
-    """One network for all keys of a pipeline, and its learner.
+    """What all keys of a pipeline share, its networks and how they learn, and how an event is answered.
 
     Parameters
     ----------
@@ -51,12 +62,10 @@ class NumericModel:
         Of the pipeline, for the outputs.
     fields
         Names of the F fields, in the order of an event's values.
-    network
-        With a Laplace head of F K outputs.
+    members
+        One network, or an ensemble: their forecasts are averaged, and how strange they find an event.
     horizons, interval
         Forecast horizons in events, the first of them 1; share of events inside an interval, 0..1.
-    learner
-        None: the weights stay as they are.
     memory
         Bytes the detectors may use together; with many keys their histories get shorter.
     """
@@ -65,23 +74,21 @@ class NumericModel:
         self,
         name: str,
         fields: Sequence[str],
-        network: Network,
+        members: Sequence[Member],
         horizons: Sequence[int],
         interval: float,
-        learner: Learner | RealTimeLearner | None,
         memory: int,
     ) -> None:
         self.name = name
         self.fields = tuple(fields)
-        self.network = network
+        self.members = tuple(members)
         self.horizons = tuple(horizons)
         self.interval = interval
-        self.learner = learner
         self.memory = memory
         self.history = HISTORY
         self.counts: Counter[str] = Counter()
-        self.warmup = horizons[-1] + (learner.length if learner else 0)
-        self._y: Floats = np.zeros(network.width, network.theta.dtype)
+        self.learners = tuple(member.learner for member in members if member.learner)
+        self.warmup = horizons[-1] + max((learner.length for learner in self.learners), default=0)
 
     @staticmethod
     def network_for(
@@ -106,56 +113,69 @@ class NumericModel:
         return NumericStream(key, self)
 
     @staticmethod
-    def history_for(memory: int, streams: int, fields: int) -> int:
+    def history_for(memory: int, detectors: int, fields: int) -> int:
         """Return the events each of so many detectors may rank among, a power of two so that it changes rarely."""
-        fitting = memory // (streams * Detector.bytes_per_event(fields))
+        fitting = memory // (detectors * Detector.bytes_per_event(fields))
         return max(Detector.FIRST, min(HISTORY, 1 << max(fitting.bit_length() - 1, 0)))
 
     def share(self, streams: Collection[NumericStream]) -> None:
         """Share the memory for histories among the live `streams`: with more of them each gets shorter."""
-        history = self.history_for(self.memory, len(streams), len(self.fields))
+        history = self.history_for(self.memory, len(streams) * len(self.members), len(self.fields))
         if history < self.history:
             self.history = history
             for stream in streams:
-                stream.detector.shorten(history)
+                for part in stream.parts:
+                    part.detector.shorten(history)
 
     def process_one(self, stream: NumericStream, event: Event, learn: bool) -> NumericOutput:
         """Answer one event of one stream, then learn from it unless `learn` is false."""
         assert event.values is not None  # noqa: S101 the codec of a numeric pipeline gives values
-        values = event.values
-        learner = self.learner
-        if learner and learn:
-            learner.before_step()
-        scaler, calibrator, detector, readout = stream.scaler, stream.calibrator, stream.detector, stream.readout
+        values, scaler, readout, age = event.values, stream.scaler, stream.readout, stream.count
+        if learn:
+            for learner in self.learners:
+                learner.before_step()
         phi = scaler.observe_one(values, event.time, learn)
-        calibrator.score_one(values, scaler.scaled, stream.count, learn)
+        for calibrator in stream.calibrators:
+            calibrator.score_one(values, scaler.scaled, age, learn)
         if learn:
-            readout.learn_one(values, fixed=learner is None)
-        score, anomaly = detector.score_one(
-            values,
-            scaler.scaled,
-            calibrator.residual,
-            calibrator.log_scale,
-            stream.count,
-            self.history,
-            learn,
-        )
-        state = stream.state if learn else stream.state.copy()
-        if learner and stream.trail and learn:
-            learner.observe(stream.trail, phi, scaler.scaled, state)
-        self.network.advance(state, phi, self._y)
-        if not calibrator.forecast_one(self._y, scaler):
-            state[:] = 0
-            self.counts["state_resets"] += 1
-        network = calibrator.made[:, 0, FORECAST]
-        ahead = readout.forecast_one(values, network, state[-1], phi, stream.count, learn)
-        calibrator.centre_one(ahead, scaler)
+            readout.learn_one(values, fixed=not self.learners)
+        score, anomaly = stream.alarm.decide_one(self._strangeness(stream, values, learn), age, learn)
+        hidden = self._forecast(stream, phi, learn)
+        network = stream.calibrator.made[:, 0, FORECAST]
+        ahead = readout.forecast_one(values, network, hidden, phi, age, learn)
+        stream.calibrator.centre_one(ahead, scaler)
         if learn:
-            calibrator.keep(stream.count)
+            for calibrator in stream.calibrators:
+                calibrator.keep(age)
             stream.count += 1
-            if learner:
+            for learner in self.learners:
                 learner.after_step()
         return self._output(stream, event, score, anomaly)
+
+    def _strangeness(self, stream: NumericStream, values: Array, learn: bool) -> float:
+        """How strange the networks find an event, in the mean."""
+        total = 0.0
+        for part in stream.parts:
+            residual, log_scale = part.calibrator.residual, part.calibrator.log_scale
+            total += part.detector.strangeness_one(
+                values, stream.scaler.scaled, residual, log_scale, stream.count, self.history, learn
+            )
+        return total / len(stream.parts)
+
+    def _forecast(self, stream: NumericStream, phi: Floats, learn: bool) -> Floats:
+        """Step all networks; return what the head of the first reads."""
+        scaler = stream.scaler
+        hidden: list[Floats] = []
+        for member, part in zip(self.members, stream.parts, strict=True):
+            state = member.step_one(part, phi, scaler.scaled, learn)
+            if not part.calibrator.forecast_one(member.y, scaler):
+                state[:] = 0
+                self.counts["state_resets"] += 1
+            hidden.append(state[-1])
+        if len(self.members) > 1:
+            mean = np.mean([member.y for member in self.members], axis=0)
+            stream.calibrator.forecast_one(mean, scaler)
+        return hidden[0]
 
     def _output(self, stream: NumericStream, event: Event, score: float, anomaly: bool) -> NumericOutput:
         calibrator = stream.calibrator
@@ -163,7 +183,7 @@ class NumericModel:
         made = calibrator.made
         seq = stream.seq
         stream.seq = seq + 1
-        loudness = stream.detector.loudness
+        loudness = np.sum([part.detector.loudness for part in stream.parts], axis=0)
         return NumericOutput(
             pipeline=self.name,
             key=stream.key,
@@ -178,7 +198,7 @@ class NumericModel:
             score=score,
             anomaly=anomaly,
             loudest=self.fields[int(loudness.argmax())],
-            updates=self.learner.updates if self.learner else 0,
+            updates=self.learners[0].updates if self.learners else 0,
             warmup=stream.count <= self.warmup,
         )
 
@@ -194,6 +214,6 @@ class NumericModel:
         }
 
     def close(self) -> None:
-        """End the learner's thread."""
-        if self.learner:
-            self.learner.close()
+        """End the learners' threads."""
+        for learner in self.learners:
+            learner.close()

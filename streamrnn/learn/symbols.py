@@ -58,6 +58,7 @@ class SymbolModel:
         self.name = name
         self.network = network
         self.learner = learner
+        self.learners = (learner,) if learner else ()
         self.counts: Counter[str] = Counter()
         self.alphabet: dict[str, int] = {}
         self.symbols: list[str] = [""]

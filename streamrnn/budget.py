@@ -1,0 +1,130 @@
+"""What a pipeline may cost in memory, and how long its histories may be so that it keeps to that."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from streamrnn import parts
+from streamrnn.learn.calibrator import Calibrator
+from streamrnn.learn.detector import Detector
+from streamrnn.learn.mixture import Blend, Mixture
+from streamrnn.learn.network import Network
+from streamrnn.learn.ngram import NGram
+from streamrnn.learn.numeric import HISTORY, NumericModel
+from streamrnn.learn.readout import Readout
+from streamrnn.learn.scaler import Scaler
+from streamrnn.learn.symbols import ALPHABET, NGRAM_BYTES, STRIDE
+from streamrnn.learn.window import Window
+from streamrnn.pipeline import KEY_MAX
+from streamrnn.specs import Pipeline as PipelineSpec
+
+STREAM_OBJECTS = 2048 + 4 * KEY_MAX  # bytes of Python's own objects in a stream, roughly, and of its key
+THETA_COPIES = 6  # network, shadow, gradient, two moments, last good weights
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """The ceilings of a pipeline's memory, in bytes, and what was shortened to keep to them."""
+
+    parameters: int  # numbers in the thetas of all networks
+    weights: int  # theta, its copies, and the scratch of an update
+    history: int  # steps in the replay window
+    window: int
+    streams: int  # fixed part, all keys
+    ranks: int  # histories of the detectors, all keys
+    ranks_each: int  # events a detector ranks among when all keys are there
+    counts: int = 0  # of the n-gram
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.window + self.streams + self.ranks + self.counts
+
+
+def budget(spec: PipelineSpec) -> Budget:
+    """Return the memory ceilings of a pipeline."""
+    network, keys, members = parts.network_of(spec, 0), spec.limits.keys, spec.model.ensemble
+    parameters = members * network.theta.size
+    weights = _weights_bytes(spec, network)
+    history = window_history(spec, network)
+    window = _window_bytes(spec, network)
+    streams = _stream_bytes(spec, network) * keys
+    if spec.input.symbols:
+        counts = NGram.bytes_for(ALPHABET + 1, ngram_room(spec, network)) if spec.learn.enabled else 0
+        return Budget(parameters, weights, history, window, streams, 0, 0, counts)
+    fields, detectors = len(spec.input.fields), keys * members
+    event_bytes = Detector.bytes_per_event(fields)
+    room = ranks_room(spec, network)
+    ranks_each = NumericModel.history_for(room, detectors, fields)
+    ranks = max(min(HISTORY * event_bytes * detectors, room), Detector.FIRST * event_bytes * detectors)
+    return Budget(parameters, weights, history, window, streams, ranks, ranks_each, 0)
+
+
+def window_history(spec: PipelineSpec, network: Network) -> int:
+    """Steps in the replay window of each network: all that is asked for, or what fits into half of the memory."""
+    if not spec.learn.enabled or parts.in_real_time(spec):
+        return 0
+    fitting = spec.limits.memory_mb * 2**20 // 2 // (_step_bytes(spec, network) * spec.model.ensemble)
+    return max(spec.learn.length, min(spec.learn.history, fitting))
+
+
+def ngram_room(spec: PipelineSpec, network: Network) -> int:
+    """Bytes for the counts of the n-gram: what the rest leaves, at the most its usual ceiling."""
+    return min(_left(spec, network), NGRAM_BYTES)
+
+
+def ranks_room(spec: PipelineSpec, network: Network) -> int:
+    """Bytes left for the histories of the detectors."""
+    return _left(spec, network)
+
+
+def _left(spec: PipelineSpec, network: Network) -> int:
+    """Bytes that weights, windows and streams leave."""
+    taken = _weights_bytes(spec, network) + _window_bytes(spec, network)
+    return max(spec.limits.memory_mb * 2**20 - taken - _stream_bytes(spec, network) * spec.limits.keys, 0)
+
+
+def _step_bytes(spec: PipelineSpec, network: Network) -> int:
+    inputs = 1 if spec.input.symbols else int(network.shape[1])
+    shown = 1 if spec.input.symbols else len(spec.input.fields)
+    return Window.bytes_per_step(inputs, shown, network.blank_state(), STRIDE if spec.input.symbols else 1)
+
+
+def _window_bytes(spec: PipelineSpec, network: Network) -> int:
+    return spec.model.ensemble * _step_bytes(spec, network) * window_history(spec, network)
+
+
+def _weights_bytes(spec: PipelineSpec, network: Network) -> int:
+    """Bytes of theta, and when learning of its copies and the scratch of an update, of all networks."""
+    each = network.theta.nbytes
+    if spec.learn.enabled:
+        each *= THETA_COPIES
+        if parts.in_real_time(spec):
+            each += parts.real_time_learner_of(spec, network).scratch_bytes
+        else:
+            each += parts.learner_of(spec, network, spec.learn.length, 0).scratch_bytes
+        if spec.input.symbols:  # and the weights of the mixture
+            each += Mixture(NGram(ALPHABET + 1), spec.model.hidden).nbytes
+    return spec.model.ensemble * each
+
+
+def _stream_bytes(spec: PipelineSpec, network: Network) -> int:
+    """Bytes that every key costs, beside the histories of its detectors."""
+    if spec.input.symbols:
+        blend = Blend(NGram(ALPHABET + 1)).nbytes if spec.learn.enabled else 0
+        return STREAM_OBJECTS + network.state.nbytes + 4 * (ALPHABET + 1) + blend
+    fields, horizons = len(spec.input.fields), spec.forecast.horizons
+    calibrator = Calibrator(fields, horizons)
+    each = network.state.nbytes + _nbytes(calibrator) + _nbytes(Detector(fields))
+    each -= Detector.FIRST * Detector.bytes_per_event(fields)
+    if parts.in_real_time(spec):
+        each += parts.real_time_learner_of(spec, network).blank_ring().nbytes
+    own = _nbytes(Scaler(fields)) + _nbytes(Readout(fields, spec.model.hidden, Scaler.input_count(fields)))
+    if spec.model.ensemble > 1:
+        own += _nbytes(calibrator)
+    return STREAM_OBJECTS + own + spec.model.ensemble * each
+
+
+def _nbytes(part: object) -> int:
+    """Bytes of the arrays that `part` holds."""
+    return sum(array.nbytes for array in vars(part).values() if isinstance(array, np.ndarray))
