@@ -163,63 +163,98 @@ class ReferenceDetector:
     def __init__(self, fields):
         self.fields = range(fields)
         self.room = 64
-        self.shown = [[[] for _ in range(5)] for _ in self.fields]
+        self.shown = [[[] for _ in range(6)] for _ in self.fields]
         self.far = [[] for _ in self.fields]
         self.surprise = [[] for _ in self.fields]
-        self.together = []
+        self.error = [[] for _ in self.fields]
+        self.times = [[] for _ in self.fields]
         self.scaled = [[] for _ in self.fields]
+        self.together = [[], []]  # surprise and distance of all fields
         self.alert = None
 
-    def score(self, values, scaled, residual, log_scale, age, history):
+    def score(self, values, scaled, residual, log_scale, error, age, history):
         """Return score, anomaly and loudness of one event: residual and log_scale (F, K), NaN where unknown."""
         if self.room > history or self.room <= age:
             self.room = min(2 * self.room, history)
-        loudness, silent = [], 0.0
+        opinions = ([], [])
+        loudness = []
         for f in self.fields:
             shown = self.shown[f]
             keep_newest(shown, self.room)
             if math.isnan(values[f]):
                 loudness.append(0.0)
-                silent += 5.0  # every p is 1
+                for opinion in opinions:
+                    opinion += 5 * [1.0]
                 continue
-            if not math.isnan(residual[f][-1]):
-                self.far[f].append(residual[f][-1])
-                self.surprise[f].append(abs(residual[f][-1]) * math.exp(-log_scale[f][-1]) + log_scale[f][-1])
-            self.scaled[f].append(scaled[f])
-            views = [
-                values[f],
-                np.mean(self.far[f][-20:]) if self.far[f] else None,
-                np.mean(self.surprise[f][-10:]) if self.surprise[f] else None,
-                spread(self.scaled[f][-60:]),
-                spread(self.scaled[f][-120:]),
-            ]
-            loudness.append(
-                sum(1.0 if view is None else inverse_p(shown[k], view, both=k != 2) for k, view in enumerate(views))
-            )
+            views = self.views(f, values[f], scaled[f], residual[f][-1], log_scale[f][-1], error[f])
+            rare = [1.0 if view is None else inverse_p(shown[k], view, both=k != 2) for k, view in enumerate(views)]
+            loudness.append(sum(rare))
+            opinions[0].extend(rare[:5])
+            opinions[1].extend([rare[0], *rare[2:]])
             for k, view in enumerate(views):
                 if view is not None:
                     shown[k].append(view)
             keep_newest(shown, self.room)
-        mean = (sum(loudness) + silent) / (5 * len(loudness))
-        known = [f for f in self.fields if not math.isnan(residual[f][0])]
-        keep_newest([self.together], self.room)
-        if len(loudness) > 1 and known:
-            joint = np.mean([math.log1p(abs(residual[f][0]) / math.exp(log_scale[f][0])) for f in known])
-            mean = (mean + inverse_p(self.together, joint, both=False)) / 2
-            self.together.append(joint)
-            keep_newest([self.together], self.room)
-        elif len(loudness) > 1:
-            mean = (mean + 1) / 2
-        rare = math.log10(mean)
-        rare -= 0.75 * math.log10(min(age, self.room) + 2)
-        score = 1.0 / (1.0 + 10.0 ** (-2.0 * (rare + 0.1)))
+        means = [np.mean(opinion) for opinion in opinions]
+        if len(loudness) > 1:
+            together = self.joint(scaled, residual, log_scale)
+            means = [(mean + sum(together)) / 3 for mean in means]
+        strange = np.mean(np.log10(means)) - 0.75 * math.log10(min(age, self.room) + 2)
+        score = 1.0 / (1.0 + 10.0 ** (-2.0 * (strange + 0.1)))
         quiet = self.alert is not None and age - self.alert <= min(max(0.03 * age, 20), 300)
-        anomaly = rare >= -0.1 and not quiet
-        if rare >= -0.1 and quiet:
+        anomaly = strange >= -0.1 and not quiet
+        if strange >= -0.1 and quiet:
             score = min(score, 0.49)
         if anomaly:
             self.alert = age
         return score, anomaly, loudness
+
+    def views(self, f, value, scaled, far, width, error):
+        """The six views of field f, None where there is none yet."""
+        if not math.isnan(far):
+            self.far[f].append(far)
+            self.surprise[f].append(abs(far) * math.exp(-width) + width)
+        if not math.isnan(error):
+            usual = math.sqrt(recent_mean_square(self.error[f]))
+            if usual > 0:
+                self.times[f].append(error / usual)
+            self.error[f].append(error)
+        self.scaled[f].append(scaled)
+        return [
+            value,
+            np.mean(self.far[f][-20:]) if self.far[f] else None,
+            np.mean(self.surprise[f][-10:]) if self.surprise[f] else None,
+            spread(self.scaled[f][-60:]),
+            spread(self.scaled[f][-120:]),
+            np.mean(self.times[f][-20:]) if self.times[f] else None,
+        ]
+
+    def joint(self, scaled, residual, log_scale):
+        """1 / p of what all fields say together: how surprising they are, and how far from usual."""
+        known = [f for f in self.fields if not math.isnan(residual[f][0])]
+        seen = [f for f in self.fields if not math.isnan(scaled[f])]
+        views = [
+            np.mean([math.log1p(abs(residual[f][0]) / math.exp(log_scale[f][0])) for f in known])
+            if known
+            else None,
+            np.mean([abs(scaled[f]) for f in seen]) if seen else None,
+        ]
+        keep_newest(self.together, self.room)
+        rare = []
+        for shown, view in zip(self.together, views, strict=True):
+            rare.append(1.0 if view is None else inverse_p(shown, view, both=False))
+            if view is not None:
+                shown.append(view)
+        keep_newest(self.together, self.room)
+        return rare
+
+
+def recent_mean_square(errors):
+    """Mean square by weights of .99 per event; 0 of none."""
+    if not errors:
+        return 0.0
+    weights = 0.99 ** np.arange(len(errors))[::-1]
+    return np.average(np.square(errors), weights=weights)
 
 
 def adam(theta, grads, rate, decay):

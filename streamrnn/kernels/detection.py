@@ -1,7 +1,9 @@
-"""The anomaly score: how rare this event is among what its stream has shown, each field seen in five ways.
+"""The anomaly score: how rare this event is among what its stream has shown, each field seen in six ways.
 
-Each view is a number per event and field; its rank among the last of its kind gives a p-value, the p-values
-are joined by their harmonic mean (Wilson 2019), and the sum is set against the age of the stream.
+Each view is a number per event and field; its rank among the last of its kind gives a p-value, and p-values are
+joined by their harmonic mean (Wilson 2019). That makes two opinions, which differ in how they see a drift: in the
+errors of the farthest forecast, or in those of the nearest. What is published is their mean, set against the age of
+the stream: one opinion alone does not raise an alert easily.
 """
 
 from __future__ import annotations
@@ -14,11 +16,22 @@ import numpy as np
 from streamrnn.kernels.jit import jit
 from streamrnn.kernels.types import Floats, Ints
 
-VIEWS: Final = 5  # value, slow residual, slow surprise, spread over 60, spread over 120
-SLOW: Final = 20  # events, mean of the residual of the longest horizon ...
-FAST: Final = 10  # ... and of its surprise
-SHORT: Final = 60  # events, spread of the scaled value
+# Views of a field, by their places.
+VALUE: Final = 0
+FAR_DRIFT: Final = 1  # mean error of the longest horizon, in scaled units
+FAR_SURPRISE: Final = 2  # mean of |e| / scale + log(scale) there
+SPREAD: Final = 3  # of the scaled value, over SHORT events ...
+LONG_SPREAD: Final = 4  # ... and over LONG
+NEAR_DRIFT: Final = 5  # mean error of the published one-step forecast, in usual errors
+VIEWS: Final = 6
+JOINT: Final = 2  # views of several fields together: how surprising they are, and how far from usual
+OPINION: Final = VIEWS - 1  # views in one opinion: all but the other's drift
+
+DRIFT: Final = 20  # events in a mean error ...
+SURPRISE: Final = 10  # ... and in a mean surprise
+SHORT: Final = 60
 LONG: Final = 120
+ERROR_WINDOW: Final = 100.0  # events, of the usual error
 WARM: Final = 20  # values a rank needs before it counts
 TOLERANCE: Final = 0.01  # of the range seen, within which values count as equal
 AGE: Final = 0.75
@@ -26,7 +39,8 @@ THRESHOLD: Final = -0.1
 SILENCE: Final = 0.03  # of the age of a stream: how long nothing follows an alert ...
 SILENCE_MIN: Final = 20.0  # events, at the least ...
 SILENCE_MAX: Final = 300.0  # ... and at the most
-RECENT: Final = SLOW + FAST + LONG  # numbers remembered to make the views
+RECENT: Final = 2 * DRIFT + SURPRISE + LONG  # numbers remembered to make the views
+KEPT: Final = 4  # of so many kinds
 
 
 @jit
@@ -123,26 +137,51 @@ def insert(ring: Floats, ordered: Floats, count: int, value: float) -> None:
 
 
 @jit
-def views_of(
-    scaled: float, value: float, far: float, width: float, recent: Floats, kept: Ints, views: Floats
-) -> None:
-    """Write views (VIEWS,) of one field, NaN where there is none yet; recent (RECENT,) and kept (3,) move on.
+def in_usual_errors(errors: Floats, error: float) -> float:
+    """`error` over the root mean square of those before, NaN of the first; errors (2,), mean and count, move on."""
+    usual = math.sqrt(errors[0])
+    errors[1] = (1.0 - 1.0 / ERROR_WINDOW) * errors[1] + 1.0
+    errors[0] += (error * error - errors[0]) / errors[1]
+    return error / usual if usual > 0.0 else math.nan
 
-    far and width: residual and log-scale of the longest horizon, NaN where there was no forecast.
+
+@jit
+def views_of(
+    value: float,
+    scaled: float,
+    far: float,
+    width: float,
+    error: float,
+    recent: Floats,
+    kept: Ints,
+    errors: Floats,
+    views: Floats,
+) -> None:
+    """Write views (VIEWS,) of one field, NaN where there is none yet; recent (RECENT,), kept (KEPT,), errors (2,) move.
+
+    far and width: residual and log-scale of the longest horizon; error: of the published one-step forecast. They
+    are NaN where there was no forecast.
     """
-    slow, fast, spread = recent[:SLOW], recent[SLOW : SLOW + FAST], recent[SLOW + FAST :]
+    drift, surprise = recent[:DRIFT], recent[DRIFT : DRIFT + SURPRISE]
+    near, spread = recent[DRIFT + SURPRISE : 2 * DRIFT + SURPRISE], recent[2 * DRIFT + SURPRISE :]
     if not math.isnan(far):
-        remember(slow, kept[0], far)
-        remember(fast, kept[1], abs(far) * math.exp(-width) + width)
+        remember(drift, kept[0], far)
+        remember(surprise, kept[1], abs(far) * math.exp(-width) + width)
         kept[0] += 1
         kept[1] += 1
-    remember(spread, kept[2], scaled)
-    kept[2] += 1
-    views[0] = value
-    views[1] = recent_mean(slow, kept[0])
-    views[2] = recent_mean(fast, kept[1])
-    views[3] = recent_spread(spread, kept[2], SHORT)
-    views[4] = recent_spread(spread, kept[2], LONG)
+    if not math.isnan(error):
+        times = in_usual_errors(errors, error)
+        if not math.isnan(times):
+            remember(near, kept[2], times)
+            kept[2] += 1
+    remember(spread, kept[3], scaled)
+    kept[3] += 1
+    views[VALUE] = value
+    views[FAR_DRIFT] = recent_mean(drift, kept[0])
+    views[FAR_SURPRISE] = recent_mean(surprise, kept[1])
+    views[SPREAD] = recent_spread(spread, kept[3], SHORT)
+    views[LONG_SPREAD] = recent_spread(spread, kept[3], LONG)
+    views[NEAR_DRIFT] = recent_mean(near, kept[2])
 
 
 @jit
@@ -152,6 +191,17 @@ def joint_surprise(residual: Floats, log_scale: Floats) -> float:
     for f in range(residual.shape[0]):
         if not math.isnan(residual[f, 0]):
             total += math.log1p(abs(residual[f, 0]) * math.exp(-log_scale[f, 0]))
+            known += 1
+    return total / known if known > 0 else math.nan
+
+
+@jit
+def joint_distance(scaled: Floats) -> float:
+    """Mean over the fields of how far each is from its mean, scaled units, scaled (F,); NaN of none."""
+    total, known = 0.0, 0
+    for f in range(scaled.size):
+        if not math.isnan(scaled[f]):
+            total += abs(scaled[f])
             known += 1
     return total / known if known > 0 else math.nan
 
@@ -175,44 +225,55 @@ def strangeness(
     scaled: Floats,
     residual: Floats,
     log_scale: Floats,
+    error: Floats,
     learn: bool,
     recent: Floats,
     kept: Ints,
+    errors: Floats,
     shown: Ints,
     rings: Floats,
     ordered: Floats,
     age: int,
     loudness: Floats,
 ) -> float:
-    """How rare an event is: log10 of the mean 1 / p over all views, set against the age of the stream.
+    """How rare an event is: the mean over both opinions of log10 of the mean 1 / p, against the age of the stream.
 
-    values, scaled (F,); residual, log_scale (F, K) from `intervals.settle`. recent (F, RECENT) and kept (F, 3)
-    make the views; rings, ordered (V, N) are what each of all V has shown, in order of time and of size, shown
-    (V,) how often. The views of each field come first; with several fields, one of all of them together is last
-    and counts as much as all others. age: events of the stream before this one. Writes loudness (F,), the sum of
-    1 / p over a field's views, 0 where it is missing.
+    values, scaled, error (F,); residual, log_scale (F, K) from `intervals.settle`. recent (F, RECENT), kept
+    (F, KEPT) and errors (F, 2) make the views; rings, ordered (V, N) are what each of all V has shown, in order of
+    time and of size, shown (V,) how often. The views of each field come first; with several fields, those of all of
+    them together are last, and each counts as much as all others. age: events of the stream before this one. Writes
+    loudness (F,), the sum of 1 / p over a field's views, 0 where it is missing.
     """
     fields = values.size
-    total = 0.0
+    last = residual.shape[1] - 1
+    far, near = 0.0, 0.0
     views = np.empty(VIEWS)
     for f in range(fields):
         loudness[f] = 0.0
-        if math.isnan(values[f]):
-            total += VIEWS  # every p is 1
+        if math.isnan(values[f]):  # every p is 1
+            far += OPINION
+            near += OPINION
             continue
-        last = residual.shape[1] - 1
-        own, own_kept = recent[f], kept[f]
+        own, own_kept, own_errors = recent[f], kept[f], errors[f]
         if not learn:
-            own, own_kept = own.copy(), own_kept.copy()
-        views_of(scaled[f], values[f], residual[f, last], log_scale[f, last], own, own_kept, views)
+            own, own_kept, own_errors = own.copy(), own_kept.copy(), own_errors.copy()
+        width = log_scale[f, last]
+        views_of(values[f], scaled[f], residual[f, last], width, error[f], own, own_kept, own_errors, views)
         for k in range(VIEWS):
-            loudness[f] += rank(rings, ordered, shown, f * VIEWS + k, views[k], k != 2, learn)
-        total += loudness[f]
-    mean = total / (fields * VIEWS)
+            rare = rank(rings, ordered, shown, f * VIEWS + k, views[k], k != FAR_SURPRISE, learn)
+            loudness[f] += rare
+            far += 0.0 if k == NEAR_DRIFT else rare
+            near += 0.0 if k == FAR_DRIFT else rare
+    far /= fields * OPINION
+    near /= fields * OPINION
     if fields > 1:
         surprise = joint_surprise(residual, log_scale)
-        mean = 0.5 * (mean + rank(rings, ordered, shown, fields * VIEWS, surprise, False, learn))
-    return math.log10(mean) - AGE * math.log10(min(age, rings.shape[1]) + 2.0)
+        together = rank(rings, ordered, shown, fields * VIEWS, surprise, False, learn)
+        distance = joint_distance(scaled)
+        together += rank(rings, ordered, shown, fields * VIEWS + 1, distance, False, learn)
+        far = (far + together) / (1.0 + JOINT)
+        near = (near + together) / (1.0 + JOINT)
+    return 0.5 * (math.log10(far) + math.log10(near)) - AGE * math.log10(min(age, rings.shape[1]) + 2.0)
 
 
 @jit

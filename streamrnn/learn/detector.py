@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamrnn.kernels import detection
-from streamrnn.kernels.detection import RECENT, VIEWS
+from streamrnn.kernels.detection import JOINT, KEPT, RECENT, VIEWS
 
 Array = NDArray[np.float64]
 
@@ -40,7 +40,8 @@ class Detector:
 
     def __init__(self, fields: int) -> None:
         self.recent: Array = np.zeros((fields, RECENT))
-        self.kept = np.zeros((fields, 3), dtype=np.int64)
+        self.kept = np.zeros((fields, KEPT), dtype=np.int64)
+        self.errors: Array = np.zeros((fields, 2))
         views = self.view_count(fields)
         self.shown = np.zeros(views, dtype=np.int64)
         self.rings: Array = np.zeros((views, self.FIRST))
@@ -50,7 +51,7 @@ class Detector:
     @staticmethod
     def view_count(fields: int) -> int:
         """Numbers that an event is ranked by: of each field, and of several fields together."""
-        return fields * VIEWS + (1 if fields > 1 else 0)
+        return fields * VIEWS + (JOINT if fields > 1 else 0)
 
     @classmethod
     def bytes_per_event(cls, fields: int) -> int:
@@ -63,6 +64,7 @@ class Detector:
         scaled: Array,
         residual: Array,
         log_scale: Array,
+        error: Array,
         age: int,
         history: int,
         learn: bool = True,
@@ -75,6 +77,8 @@ class Detector:
             (F,) NaN where missing.
         residual, log_scale
             (F, K) as the calibrator has them.
+        error
+            (F,) of the published one-step forecast, in the field's unit, NaN where there was none.
         age
             Events of the stream before this one.
         history
@@ -88,9 +92,11 @@ class Detector:
             scaled,
             residual,
             log_scale,
+            error,
             learn,
             self.recent,
             self.kept,
+            self.errors,
             self.shown,
             self.rings,
             self.ordered,

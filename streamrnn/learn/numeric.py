@@ -154,11 +154,11 @@ class NumericModel:
 
     def _strangeness(self, stream: NumericStream, values: Array, learn: bool) -> float:
         """How strange the networks find an event, in the mean."""
-        total = 0.0
+        total, scaled, error = 0.0, stream.scaler.scaled, stream.calibrator.error
         for part in stream.parts:
             residual, log_scale = part.calibrator.residual, part.calibrator.log_scale
             total += part.detector.strangeness_one(
-                values, stream.scaler.scaled, residual, log_scale, stream.count, self.history, learn
+                values, scaled, residual, log_scale, error, stream.count, self.history, learn
             )
         return total / len(stream.parts)
 
