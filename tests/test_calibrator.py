@@ -1,8 +1,10 @@
 """Waiting forecasts and intervals against a dictionary of forecasts by the event they are for."""
 
+import math
+
 import numpy as np
 import pytest
-from references import ReferenceCalibrator
+from references import ReferenceCalibrator, squash, unsquash
 
 from streamrnn.learn.calibrator import Calibrator
 from streamrnn.learn.scaler import Scaler
@@ -156,3 +158,89 @@ def test_a_forecast_is_finite_whatever_the_head_says():
         assert np.isfinite(calibrator.made).all()
     assert calibrator.forecast_one(np.array([3e38, 2.0], np.float32), scaler)
     assert np.isfinite(calibrator.made).all()
+
+
+def calm(values=(1.0, 2.0, 4.0, 3.0), horizons=(1, 3), log_scale=-1.0):
+    """A scaler and a calibrator of one field after some values, network forecasts made."""
+    scaler, calibrator = Scaler(1), Calibrator(1, horizons, 0.9)
+    for count, value in enumerate(values):
+        scaler.observe_one(np.array([value]), float(count))
+    count = len(horizons)
+    calibrator.forecast_one(np.array([0.5] * count + [log_scale] * count, np.float32), scaler)
+    return scaler, calibrator
+
+
+@pytest.mark.parametrize("ahead", [-1e30, -1e6, -3.0, 0.0, 2.5, 2.6, 100.0, 1e6, 1e30])
+@pytest.mark.parametrize("log_scale", [-5.0, -1.0, 2.0])
+def test_a_forecast_put_in_place_has_its_interval_around_it(ahead, log_scale):
+    scaler, calibrator = calm(log_scale=log_scale)
+    before = calibrator.made.copy()
+
+    calibrator.centre_one(np.array([ahead]), scaler)
+
+    _, _, forecast, lower, upper = calibrator.made[0, 0]
+    mean, deviation = scaler.base[0]
+    place, width = squash((ahead - mean) / deviation), calibrator.q[0, 0] * math.exp(log_scale)
+    assert ahead == forecast
+    assert min(mean + deviation * unsquash(place - width), ahead) == pytest.approx(lower)
+    assert max(mean + deviation * unsquash(place + width), ahead) == pytest.approx(upper)
+    assert lower <= ahead <= upper
+    assert lower < upper
+    assert np.isfinite(calibrator.made).all()
+    # Location and scale stay the network's, whose surprise the detector ranks, and so do the other horizons.
+    np.testing.assert_array_equal(calibrator.made[0, 0, :2], before[0, 0, :2])
+    np.testing.assert_array_equal(calibrator.made[0, 1:], before[0, 1:])
+
+
+def test_a_forecast_put_in_place_of_one_like_it_changes_no_interval():
+    scaler, calibrator = calm()
+    before = calibrator.made.copy()
+
+    calibrator.centre_one(before[:, 0, 2].copy(), scaler)
+
+    np.testing.assert_allclose(calibrator.made, before, rtol=1e-12)
+
+
+def test_a_field_that_never_changed_can_be_forecast_elsewhere():
+    scaler, calibrator = calm([0.0])
+    assert [0.0, 0.0] == scaler.base[0].tolist()
+    for ahead, bounds in ((0.0, [0.0, 0.0]), (5.0, [0.0, 5.0]), (-2.0, [-2.0, 0.0])):
+        calibrator.centre_one(np.array([ahead]), scaler)
+
+        assert [ahead, *bounds] == calibrator.made[0, 0, 2:].tolist()
+
+
+def test_a_field_never_seen_keeps_having_no_forecast():
+    scaler, calibrator = Scaler(2), Calibrator(2, (1, 3))
+    scaler.observe_one(np.array([1.0, np.nan]), 0.0)
+    calibrator.forecast_one(np.zeros(8, np.float32), scaler)
+
+    calibrator.centre_one(np.array([1.5, np.nan]), scaler)
+
+    assert calibrator.made[0, 0, 2] == 1.5
+    assert np.isnan(calibrator.made[1]).all()
+
+
+def test_an_event_is_held_against_the_forecast_that_was_put_in_place():
+    scaler, calibrator = calm(horizons=(1,))
+    calibrator.centre_one(np.array([50.0]), scaler)
+    calibrator.keep(3)
+    location = calibrator.made[0, 0, 0]
+    q = calibrator.q.copy()
+
+    scaler.observe_one(np.array([50.5]), 4.0)
+    calibrator.score_one(np.array([50.5]), scaler.scaled, 4)
+
+    assert [0.5] == calibrator.error.tolist()
+    assert calibrator.q[0, 0] < q[0, 0]  # inside its interval
+    assert scaler.scaled[0] - location == calibrator.residual[0, 0]
+
+
+def test_forecasts_that_are_not_kept_are_never_held_against_an_event():
+    scaler, calibrator = calm(horizons=(1, 2))
+    calibrator.keep(3)
+    kept = calibrator.waiting.copy()
+    calibrator.forecast_one(np.full(4, -1.0, np.float32), scaler)
+    calibrator.centre_one(np.array([7.0]), scaler)
+
+    np.testing.assert_array_equal(calibrator.waiting, kept)

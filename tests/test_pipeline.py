@@ -557,7 +557,7 @@ def test_histories_get_shorter_as_keys_come_and_keep_to_the_memory(build: Any) -
         for i in range(keys):  # the last word of each, now that all are there
             pipeline.process(many(f"key-{i}", i))
         assert histories(pipeline) <= cost.ranks
-        longest.append(max(each.detector.rings.shape[2] for each in pipeline.streams.values()))
+        longest.append(max(each.detector.rings.shape[1] for each in pipeline.streams.values()))
     assert longest == sorted(longest, reverse=True)
     assert longest[0] == 2048
     assert longest[-1] <= cost.ranks_each

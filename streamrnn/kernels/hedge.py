@@ -14,6 +14,7 @@ from streamrnn.kernels.types import Floats
 RATE: Final = 0.05  # of the exponential weights
 WINDOW: Final = 500.0  # events, of the sum of squared errors
 LEVEL_WINDOW: Final = 1000.0  # events, of the mean squared error that sums are compared with
+LEVEL_MIN: Final = 1e-300  # of which one over it is a number; below it all forecasts are as good
 
 
 @jit
@@ -47,7 +48,7 @@ def mix(experts: Floats, losses: Floats, level: Floats, answer: Floats) -> None:
         weights, moves = 0.0, 0.0
         for e in range(count):
             weight = 1.0
-            if level[f, 0] > 0.0:
+            if level[f, 0] > LEVEL_MIN:
                 weight = math.exp(-RATE * (losses[e, f] - least) / level[f, 0])
             weights += weight
             moves += weight * (experts[e, f] - origin)

@@ -51,6 +51,10 @@ def shrink(covariance: Floats, features: Floats, gain: Floats) -> None:
 
     Writes gain (N,): by how much each weight moves per unit of error. A triangle cannot lose its symmetry, which
     is how the textbook form blows up.
+
+    To be called from Python, not from a kernel: of a callee too long to be inlined there are two machine codes,
+    its own and the one optimised again with its caller. They may differ in the last bit, and which one runs
+    depends on whether it was compiled or came from the cache.
     """
     n = features.size
     for i in range(n):
@@ -88,20 +92,16 @@ def learn(
     values: Floats,
     last: Floats,
     changes: Floats,
-    features: Floats,
     guess: Floats,
-    covariance: Floats,
     gain: Floats,
     weights: Floats,
     fixed: bool,
 ) -> None:
-    """Learn the change from last (F,) to values (F,), which guess (F,) forecast from features (N,).
+    """Learn the change from last (F,) to values (F,), which guess (F,) forecast.
 
-    changes (F, 2), weights (F, N). A field that is missing now, or was never seen before, teaches nothing. With
-    `fixed` the weights stay as they are.
+    changes (F, 2), gain (N,) from `shrink`, weights (F, N). A field that is missing now, or was never seen before,
+    teaches nothing. With `fixed` the weights stay as they are.
     """
-    if not fixed:
-        shrink(covariance, features, gain)
     for f in range(values.size):
         if math.isnan(values[f]):
             continue
@@ -111,7 +111,7 @@ def learn(
             if unit > 0.0 and not fixed:
                 target = min(max(change / unit, -TARGET_MAX), TARGET_MAX)
                 error = min(max(target - guess[f], -ERROR_MAX), ERROR_MAX)
-                for i in range(features.size):
+                for i in range(gain.size):
                     weights[f, i] += gain[i] * error
             learn_change(changes, f, change)
         last[f] = values[f]

@@ -61,17 +61,9 @@ class Readout:
     def learn_one(self, values: Array, fixed: bool = False) -> None:
         """Hold values (F,), NaN where missing, against the experts; unless `fixed` learn the change that came."""
         hedge.judge(values, self.experts, self.losses, self.level)
-        regression.learn(
-            values,
-            self.last,
-            self.changes,
-            self.features,
-            self.guess,
-            self.covariance,
-            self.gain,
-            self.weights,
-            fixed,
-        )
+        if not fixed:
+            regression.shrink(self.covariance, self.features, self.gain)
+        regression.learn(values, self.last, self.changes, self.guess, self.gain, self.weights, fixed)
 
     def forecast_one(
         self,
