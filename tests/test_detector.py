@@ -6,11 +6,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from references import ReferenceDetector
 
-from streamrnn.learn.detector import Detector
+from streamrnn.learn.detector import Alarm, Detector
+
+
+class Judge(Detector):
+    """A detector with an alarm behind it."""
+
+    def __init__(self, fields):
+        super().__init__(fields)
+        self.alarm = Alarm()
+
+    def score_one(self, values, scaled, residual, log_scale, error, age, history, learn=True):
+        strange = self.strangeness_one(values, scaled, residual, log_scale, error, age, history, learn)
+        return self.alarm.decide_one(strange, age, learn)
 
 
 def events(kind, count, fields, rng):
-    """For every event: values and scaled (F,), residual and log_scale (F, K = 2)."""
+    """For every event: values and scaled (F,), residual and log_scale (F, K = 2), error (F,)."""
     values = rng.normal(10.0, 2.0, (count, fields))
     if kind == "missing":
         values[rng.random(values.shape) < 0.3] = np.nan
@@ -30,11 +42,14 @@ def events(kind, count, fields, rng):
     residual[np.isnan(values)] = np.nan
     log_scale = rng.uniform(-2.0, 1.0, (count, fields, 2))
     log_scale[np.isnan(residual)] = np.nan
-    return zip(values, scaled, residual, log_scale, strict=True)
+    error = rng.normal(0.0, 3.0, (count, fields))
+    error[:1] = error[np.isnan(values)] = np.nan
+    error[1:4] = 0.0
+    return zip(values, scaled, residual, log_scale, error, strict=True)
 
 
 def assert_like_reference(kind, count, histories, fields=2, seed=0):
-    detector, reference = Detector(fields), ReferenceDetector(fields)
+    detector, reference = Judge(fields), ReferenceDetector(fields)
     alerts = 0
     for age, event in enumerate(events(kind, count, fields, np.random.default_rng(seed))):
         history = histories[age * len(histories) // count]
@@ -88,7 +103,7 @@ def test_whatever_the_histories_scores_are_those_of_counted_ranks(histories, cou
 @pytest.mark.parametrize("fields", [1, 2])
 def test_ordered_holds_what_the_ring_holds(history, fields):
     rng = np.random.default_rng(3)
-    detector = Detector(fields)
+    detector = Judge(fields)
     for age, event in enumerate(events("grid", 300, fields, rng)):
         detector.score_one(*event, age, history)
 
@@ -99,10 +114,11 @@ def test_ordered_holds_what_the_ring_holds(history, fields):
 
 def scores_of(series):
     """Score and anomaly of each value of a series whose forecast is always its mean."""
-    detector = Detector(1)
+    detector = Judge(1)
     for age, value in enumerate(series):
         scaled = np.array([np.sign(value) * np.log1p(abs(value))])
-        yield detector.score_one(np.array([value]), scaled, scaled[None], np.zeros((1, 1)), age, 8192)
+        value = np.array([value])
+        yield detector.score_one(value, scaled, scaled[None], np.zeros((1, 1)), value, age, 8192)
 
 
 def test_a_spike_in_a_calm_stream_is_an_anomaly_and_the_calm_before_is_not():
@@ -133,11 +149,11 @@ def test_there_is_silence_after_an_alert():
 )
 def test_silence_lasts_longer_the_older_a_stream_is_but_not_for_ever(alert, last_silent):
     """3 % of the events so far, between 20 and 300."""
-    detector = Detector(1)
+    detector = Judge(1)
     for age, event in enumerate(events("calm", 100, 1, np.random.default_rng(0))):
         detector.score_one(*event, age, 100)
-    detector.alert[0] = alert
-    spike = [np.full(shape, 1e9) for shape in (1, 1, (1, 2))] + [np.zeros((1, 2))]
+    detector.alarm.alert[0] = alert
+    spike = [np.full(shape, 1e9) for shape in (1, 1, (1, 2))] + [np.zeros((1, 2)), np.full(1, 1e9)]
 
     anomalies = [detector.score_one(*spike, alert + gap, 100, learn=False)[1] for gap in range(1, 350)]
 
@@ -153,21 +169,23 @@ def test_the_first_twenty_events_are_never_anomalies():
 @pytest.mark.parametrize("seen", [0, 10, 70, 300])
 def test_an_event_not_learned_from_leaves_no_trace(seen):
     rng = np.random.default_rng(5)
-    detector = Detector(2)
+    detector = Judge(2)
     for age, event in enumerate(events("missing", seen, 2, rng)):
         detector.score_one(*event, age, 100)
-    names = ("recent", "kept", "shown", "rings", "ordered", "alert")
+    names = ("recent", "kept", "errors", "shown", "rings", "ordered")
     before = {name: getattr(detector, name).copy() for name in names}
+    alert = detector.alarm.alert.copy()
 
     for event in events("huge", 50, 2, rng):
         detector.score_one(*event, seen, 100, learn=False)
 
     for name in names:
         np.testing.assert_array_equal(getattr(detector, name), before[name], err_msg=name)
+    np.testing.assert_array_equal(detector.alarm.alert, alert)
 
 
 def test_an_event_not_learned_from_is_scored_like_one_that_is():
-    reader, learner = Detector(2), Detector(2)
+    reader, learner = Judge(2), Judge(2)
     for age, event in enumerate(events("missing", 300, 2, np.random.default_rng(2))):
         peeked = reader.score_one(*event, age, 100, learn=False)
         loudness = reader.loudness.copy()
@@ -194,7 +212,7 @@ def shift_together(fields, deviations, away, count=1000):
     alerts = 0
     for age, row in enumerate(values):
         residual = np.repeat(row[:, None], 2, axis=1)  # of a forecast that is always the mean
-        score, anomaly = detector.score_one(row, row, residual, np.zeros((fields, 2)), age, 8192)
+        score, anomaly = detector.score_one(row, row, residual, np.zeros((fields, 2)), row, age, 8192)
         alerts += anomaly
     return score, anomaly, alerts - anomaly
 
@@ -217,23 +235,41 @@ def test_a_few_fields_of_many_that_shift_by_as_much_are_no_anomaly(away):
 
 
 def test_one_field_has_no_view_of_several():
-    assert [5, 11, 36] == [Detector.view_count(fields) for fields in (1, 2, 7)]
+    assert [6, 14, 44] == [Detector.view_count(fields) for fields in (1, 2, 7)]
 
 
 def joint(residual, log_scale=0.0):
-    """What a detector keeps of one event of fields with these one-step residuals, and how many views it ranked."""
+    """What a detector keeps of one event of fields with these one-step residuals, for all of them together."""
     residual = np.array([[each, np.nan] for each in residual])
     detector, fields = Detector(len(residual)), len(residual)
-    detector.score_one(
-        residual[:, 0], residual[:, 0], residual, np.full((fields, 2), log_scale), 0, 64
-    )
-    return detector.rings[-1, 0], detector.shown[-1]
+    scaled = residual[:, 0]
+    detector.strangeness_one(scaled, scaled, residual, np.full((fields, 2), log_scale), scaled, 0, 64)
+    return detector.rings[-2:, 0].tolist(), detector.shown[-2:].tolist()
 
 
 def test_what_several_fields_say_together_is_the_mean_of_those_that_are_there():
-    expected = (np.log(1.0 + 2.0) + np.log(1.0 + 6.0)) / 2
+    surprise = (np.log(1.0 + 2.0) + np.log(1.0 + 6.0)) / 2
 
-    assert joint([2.0, -6.0]) == pytest.approx((expected, 1))
-    assert joint([2.0, np.nan, -6.0]) == pytest.approx((expected, 1))
-    assert joint([4.0, np.nan, -12.0], log_scale=np.log(2.0)) == pytest.approx((expected, 1))
-    assert joint([np.nan, np.nan]) == (0.0, 0)
+    for residual, log_scale, distance in (
+        ([2.0, -6.0], 0.0, 4.0),
+        ([2.0, np.nan, -6.0], 0.0, 4.0),
+        ([4.0, np.nan, -12.0], np.log(2.0), 8.0),
+    ):
+        kept, shown = joint(residual, log_scale)
+        assert [surprise, distance] == pytest.approx(kept)
+        assert [1, 1] == shown
+    assert ([0.0, 0.0], [0, 0]) == joint([np.nan, np.nan])
+
+
+def test_one_opinion_alone_says_less_than_both():
+    """A drift that only the errors of the nearest forecast show, against one that both kinds of errors show."""
+    scores = {}
+    for seen_far in (False, True):
+        detector, rng = Judge(1), np.random.default_rng(4)
+        for age in range(400):
+            value = rng.normal(size=1)
+            drift = 3.0 if age >= 390 else 0.0
+            residual = np.repeat(rng.normal(size=(1, 1)) + (drift if seen_far else 0.0), 2, axis=1)
+            error = rng.normal(size=1) + drift
+            scores[seen_far] = detector.score_one(value, value, residual, np.zeros((1, 2)), error, age, 8192)[0]
+    assert scores[False] < scores[True]

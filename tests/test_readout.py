@@ -56,7 +56,11 @@ def full(triangle):
 
 def parts(readout, but=SCRATCH):
     """Copies of all arrays of a readout, by name."""
-    return {name: value.copy() for name, value in vars(readout).items() if isinstance(value, np.ndarray) and name not in but}
+    return {
+        name: value.copy()
+        for name, value in vars(readout).items()
+        if isinstance(value, np.ndarray) and name not in but
+    }
 
 
 def assert_unchanged(before, readout):

@@ -157,7 +157,7 @@ def views_of(
     errors: Floats,
     views: Floats,
 ) -> None:
-    """Write views (VIEWS,) of one field, NaN where there is none yet; recent (RECENT,), kept (KEPT,), errors (2,) move.
+    """Write views (VIEWS,) of one field, NaN where there is none yet; recent (RECENT,), kept, errors (2,) go on.
 
     far and width: residual and log-scale of the longest horizon; error: of the published one-step forecast. They
     are NaN where there was no forecast.
