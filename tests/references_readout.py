@@ -50,7 +50,7 @@ class ReferenceField:
         return math.sqrt(weighted_mean([(number - mean) ** 2 for number in numbers], 50))
 
     def average(self, span):
-        """Each event has a share of 1 / span, of one over their number as long as that is less; the first the rest."""
+        """Each event has a share of 1 / span, or of 1 / number while that is more; the first has the rest."""
         left, away = 1.0, 0.0
         for n, value in reversed(self.values[1:]):
             share = left / min(span, n + 1)

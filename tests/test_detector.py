@@ -224,9 +224,7 @@ def joint(residual, log_scale=0.0):
     """What a detector keeps of one event of fields with these one-step residuals, and how many views it ranked."""
     residual = np.array([[each, np.nan] for each in residual])
     detector, fields = Detector(len(residual)), len(residual)
-    detector.score_one(
-        residual[:, 0], residual[:, 0], residual, np.full((fields, 2), log_scale), 0, 64
-    )
+    detector.score_one(residual[:, 0], residual[:, 0], residual, np.full((fields, 2), log_scale), 0, 64)
     return detector.rings[-1, 0], detector.shown[-1]
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from streamrnn import config
 from streamrnn import pipeline as pipelines
-from streamrnn.build import Budget, budget, build_pipeline
+from streamrnn.build import STREAM_OBJECTS, Budget, budget, build_pipeline
 from streamrnn.events import Message, NumericOutput, Output, SymbolOutput
 from streamrnn.learn.learner import Learner
 from streamrnn.pipeline import Pipeline
@@ -611,6 +611,26 @@ def test_arrays_stay_below_the_ceilings_of_the_budget(build: Any, more: str) -> 
         pipeline.process(many(f"key-{i % 5}", i))
     assert len(pipeline.streams) == 4
     assert_within(pipeline, budget(spec))
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm", "lru"])
+@pytest.mark.parametrize("hidden", [4, 64, 100])
+@pytest.mark.parametrize("fields", [1, 16])
+def test_arrays_of_a_stream_are_counted_to_the_last_its_readout_among_them(
+    build: Any, cell: str, hidden: int, fields: int
+) -> None:
+    names = ", ".join(f"f{i}" for i in range(fields))
+    more = f"model: {{hidden: {hidden}, cell: {cell}}}, learn: {{history: 64}}, limits: {{keys: 3, memory_mb: 64}}"
+    spec = numeric(source=f"fields: [{names}]", more=more)
+    pipeline = build(spec)
+    for i in range(9):
+        pipeline.process(many(f"key-{i % 3}", i))
+    features = min(hidden, 64) + 3 * fields + 9 + 3 * fields + 1  # state, inputs, distances from averages, 1
+    for stream in pipeline.streams.values():
+        assert stream.readout.covariance.nbytes == 8 * features * (features + 1) // 2
+    counted = budget(spec).streams - 3 * STREAM_OBJECTS
+    # Two buffers of the calibrator's and scaler's kind more or less: what is shared, counted with each stream.
+    assert 0 <= counted - (held(list(pipeline.streams.values())) - histories(pipeline)) < 100 * 3
 
 
 def test_arrays_of_symbols_stay_below_the_ceilings_of_the_budget(build: Any) -> None:

@@ -2,6 +2,9 @@
 
 import copy
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -56,7 +59,8 @@ def full(triangle):
 
 def parts(readout, but=SCRATCH):
     """Copies of all arrays of a readout, by name."""
-    return {name: value.copy() for name, value in vars(readout).items() if isinstance(value, np.ndarray) and name not in but}
+    arrays = {name: value for name, value in vars(readout).items() if isinstance(value, np.ndarray)}
+    return {name: value.copy() for name, value in arrays.items() if name not in but}
 
 
 def assert_unchanged(before, readout):
@@ -112,7 +116,7 @@ def test_of_a_wide_network_the_first_64_units_are_read():
 
 
 def shown(rows, network=None, inputs=None):
-    """A readout that has seen rows (N, F), its answers (N, F); network (N, F) and inputs (N, INPUTS), or rubbish."""
+    """A readout that has seen rows (N, F), and its answers; network (N, F) and inputs (N, INPUTS), or rubbish."""
     rng = np.random.default_rng(0)
     readout = Readout(rows.shape[1], HIDDEN, INPUTS)
     answers = np.empty_like(rows)
@@ -333,3 +337,35 @@ def test_what_regression_says_is_among_the_experts():
 
     np.testing.assert_allclose(readout.experts[REGRESSION], readout.last + readout.guess * units)
     np.testing.assert_array_equal(readout.experts[LAST], readout.last)
+
+
+PROGRAM = """
+import hashlib
+import numpy as np
+from streamrnn.learn.readout import Readout
+
+rng, readout, digest = np.random.default_rng(0), Readout(2, 6, 15), hashlib.sha256()
+for n in range(60):
+    row, hidden, phi = (rng.normal(size=size) for size in (2, 6, 15))
+    readout.learn_one(row)
+    readout.forecast_one(row, -row, hidden.astype(np.float32), phi.astype(np.float32), n)
+    for array in vars(readout).values():
+        digest.update(np.asarray(array).tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_kernels_just_compiled_and_kernels_of_the_cache_compute_the_same_bits(tmp_path):
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            env=os.environ | {"STREAMRNN_CACHE_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=True,
+        ).stdout
+        for _ in range(2)
+    ]
+
+    assert runs[0] == runs[1]
