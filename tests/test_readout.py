@@ -331,6 +331,16 @@ def test_each_field_follows_the_expert_that_is_best_for_it():
     assert mse(answers[:, 1:], rows[:, 1:], 500) <= 1.05 * mse(rows[:, 1:], rows[:, 1:], 500)
 
 
+def test_no_change_is_forecast_that_is_more_than_eight_usual_ones():
+    weights, changes = np.array([[100.0, 0.0], [0.0, -100.0], [1.0, 1.0]]), np.array([[4.0, 9.0]] * 3)
+    last, guess, ahead = np.array([1.0, 2.0, 3.0]), np.zeros(3), np.zeros(3)
+
+    regression.forecast(weights, np.ones(2), last, changes, guess, ahead)
+
+    assert [8.0, -8.0, 2.0] == guess.tolist()
+    assert [17.0, -14.0, 7.0] == ahead.tolist()
+
+
 def test_what_regression_says_is_among_the_experts():
     readout, _ = shown(series("waves", 50, 2, np.random.default_rng(0)))
     units = [regression.change_unit(readout.changes, f) for f in range(2)]
