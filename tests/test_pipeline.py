@@ -629,8 +629,7 @@ def test_arrays_of_a_stream_are_counted_to_the_last_its_readout_among_them(
     for stream in pipeline.streams.values():
         assert stream.readout.covariance.nbytes == 8 * features * (features + 1) // 2
     counted = budget(spec).streams - 3 * STREAM_OBJECTS
-    # Two buffers of the calibrator's and scaler's kind more or less: what is shared, counted with each stream.
-    assert 0 <= counted - (held(list(pipeline.streams.values())) - histories(pipeline)) < 100 * 3
+    assert held(list(pipeline.streams.values())) - histories(pipeline) == counted
 
 
 def test_arrays_of_symbols_stay_below_the_ceilings_of_the_budget(build: Any) -> None:
