@@ -50,7 +50,7 @@ class ReferenceField:
         return math.sqrt(weighted_mean([(number - mean) ** 2 for number in numbers], 50))
 
     def average(self, span):
-        """Each event has a share of 1 / span, or of one over their number while they are fewer; the first the rest."""
+        """Each event has a share of 1 / span, or of 1 / number while that is more; the first has the rest."""
         left, away = 1.0, 0.0
         for n, value in reversed(self.values[1:]):
             share = left / min(span, n + 1)
@@ -118,9 +118,6 @@ class ReferenceReadout:
         """(3, F)."""
         return np.array([[weighted([e[i] for e in errors], 500)[0] for errors in self.errors] for i in range(3)])
 
-    def level(self, f):
-        return weighted_mean([sum(errors) / 3 for errors in self.errors[f]], 1000) if self.errors[f] else 0.0
-
     def forecast(self, values, network, hidden, phi, count):
         """Return the mixture, (F,)."""
         features = [*hidden[: self.read], *phi]
@@ -136,7 +133,7 @@ class ReferenceReadout:
             self.experts[:, f] = network[f], ahead, field.last()
         losses, answer = self.losses(), []
         for f in range(len(self.fields)):
-            level = self.level(f)
-            weights = np.exp(-0.05 * (losses[:, f] - losses[:, f].min()) / level) if level > 0 else np.ones(3)
+            best = losses[:, f].min()
+            weights = [1.0 if loss == best else (best / loss) ** 16 for loss in losses[:, f]]
             answer.append(np.average(self.experts[:, f], weights=weights))
         return np.array(answer)

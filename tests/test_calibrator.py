@@ -172,8 +172,9 @@ def calm(values=(1.0, 2.0, 4.0, 3.0), horizons=(1, 3), log_scale=-1.0):
 
 @pytest.mark.parametrize("ahead", [-1e30, -1e6, -3.0, 0.0, 2.5, 2.6, 100.0, 1e6, 1e30])
 @pytest.mark.parametrize("log_scale", [-5.0, -1.0, 2.0])
-def test_a_forecast_put_in_place_has_its_interval_around_it(ahead, log_scale):
-    scaler, calibrator = calm(log_scale=log_scale)
+@pytest.mark.parametrize("unit", [1e-3, 1.0])
+def test_a_forecast_put_in_place_has_its_interval_around_it(ahead, log_scale, unit):
+    scaler, calibrator = calm(unit * np.array([1.0, 2.0, 4.0, 3.0]), log_scale=log_scale)
     before = calibrator.made.copy()
 
     calibrator.centre_one(np.array([ahead]), scaler)

@@ -50,7 +50,6 @@ class Readout:
         self.weights: Array = np.zeros((fields, features))
         self.experts: Array = np.full((3, fields), np.nan)
         self.losses: Array = np.zeros((3, fields))
-        self.level: Array = np.zeros((fields, 2))
         self.ahead: Array = np.full(fields, np.nan)
 
     @staticmethod
@@ -60,7 +59,7 @@ class Readout:
 
     def learn_one(self, values: Array, fixed: bool = False) -> None:
         """Hold values (F,), NaN where missing, against the experts; unless `fixed` learn the change that came."""
-        hedge.judge(values, self.experts, self.losses, self.level)
+        hedge.judge(values, self.experts, self.losses)
         if not fixed:
             regression.shrink(self.covariance, self.features, self.gain)
         regression.learn(values, self.last, self.changes, self.guess, self.gain, self.weights, fixed)
@@ -106,5 +105,5 @@ class Readout:
         regression.forecast(self.weights, features, last, self.changes, guess, experts[REGRESSION])
         experts[NETWORK] = network
         experts[LAST] = last
-        hedge.mix(experts, self.losses, self.level, ahead)
+        hedge.mix(experts, self.losses, ahead)
         return ahead
