@@ -22,7 +22,8 @@ from measuring import fading, memory
 
 def show(tasks: list[str], cells: list[str], seeds: list[int], events: int) -> None:
     """Print the table, line by line."""
-    print("| task | cell | setting | error / variance | of each seed | us per event |\n|---|---|---|---|---|---|")
+    print("| task | cell | hidden | rate | length | error / variance | of each seed | us per event |")
+    print("|---|---|---|---|---|---|---|---|")
     for name in tasks:
         for cell in cells:
             began = time.perf_counter()
@@ -30,7 +31,9 @@ def show(tasks: list[str], cells: list[str], seeds: list[int], events: int) -> N
             each_us = (time.perf_counter() - began) / (events * len(seeds)) * 1e6
             setting = memory.SETTINGS[name][cell]
             each = ", ".join(f"{error:.4f}" for error in found)
-            print(f"| {name} | {cell} | {setting} | {np.mean(found):.4f} | {each} | {each_us:.0f} |", flush=True)
+            length = "" if cell == "lru" else setting.length
+            learned = f"{setting.hidden} | {setting.rate} | {length}"
+            print(f"| {name} | {cell} | {learned} | {np.mean(found):.4f} | {each} | {each_us:.0f} |", flush=True)
 
 
 def gradients(cells: list[str], seed: int, events: int) -> dict[str, object]:

@@ -20,7 +20,7 @@ def influence(network: Network, xs: NDArray[np.float64], reach: int = REACH) -> 
     """Return the norm of dy[s + k] / dx[s], root mean square over steps s, for k = 0 to `reach`: (reach + 1,).
 
     Central differences over xs (N, I), from a blank state; s leaves as many steps before it as after it, so N is
-    more than 2 `reach`. `network` is float64, without its state being used.
+    more than 2 `reach`. `network` is of float64; its own state is left alone.
     """
     state = network.blank_state()
     y = np.zeros(network.width)
