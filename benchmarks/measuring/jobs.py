@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from measuring import identity, recordings, sharing, simulated, texts
+from measuring import identity, memory, recordings, sharing, simulated, texts
 from measuring.runs import Outputs, Series, run, spec_of
 
 ENSEMBLE = 3
@@ -46,12 +46,19 @@ def _identity(data: Path, _: str, seed: int) -> dict[str, float]:
     return identity.error_rates(recordings.timings(data), seed)
 
 
+def _memory(_: Path, name: str, seed: int) -> float:
+    """The error of `name`, a task and a cell; not on seed 0, which the settings were chosen on."""
+    task, cell = name.split()
+    return memory.measure(task, cell, seed + 1)
+
+
 KINDS: dict[str, Callable[[Path, str, int], Any]] = {
     "series": _series,
     "ensemble": _ensemble,
     "text": _text,
     "identity": _identity,
     "sharing": sharing.sharing_errors,
+    "memory": _memory,
 }
 
 

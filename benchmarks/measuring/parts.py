@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from measuring import recordings, simulated
+from measuring import memory, recordings, simulated
 from measuring.jobs import ENSEMBLE, ETT, Results, Task
 from measuring.rows import Row, coverage_rows, forecast_rows, nab_rows, persistence_rows
 from measuring.runs import spec_of
@@ -99,6 +99,21 @@ def _sharing(_: Path, results: Results) -> list[Row]:
     return rows
 
 
+def _memory_tasks(_: Path) -> list[Task]:
+    return [("memory", f"{name} {cell}") for name in memory.SETTINGS for cell in memory.CELLS]
+
+
+def _memory(_: Path, results: Results) -> list[Row]:
+    rows = []
+    for name, reference in {"delay-40": "Elman 1.01", "adding-40": "Elman .70"}.items():
+        found = {cell: tuple(each["memory"][f"{name} {cell}"] for each in results) for cell in memory.CELLS}
+        means = {cell: sum(errors) / len(errors) for cell, errors in found.items()}
+        best = min(means, key=means.__getitem__)
+        note = ", ".join(f"{cell} {mean:.4f}" for cell, mean in means.items())
+        rows.append(Row(f"{name}, MSE / variance, by {best}", found[best], "<= .05", reference, note, digits=4))
+    return rows
+
+
 def _cost(_: Path, results: Results) -> list[Row]:
     titles = {1: "us an event of 1 field", 7: "us an event of 7 fields"}
     return [
@@ -123,5 +138,6 @@ PARTS = {
     ),
     "identity": Part(lambda _: [("identity", "IIITBh-Big")], _identity),
     "sharing": Part(lambda _: [("sharing", name) for name in SHARED], _sharing),
+    "memory": Part(_memory_tasks, _memory),
     "cost": Part(lambda _: [], _cost),
 }
