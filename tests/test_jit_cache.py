@@ -285,3 +285,35 @@ def test_cache_is_where_it_is_told_to_be(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert Path(expected) == jit._cache_root()
+
+
+ANSWERS = """
+import hashlib
+from streamrnn.build import build_pipeline
+from streamrnn.config import loads
+from streamrnn.kernels.jit import seal
+from streamrnn.warm import sample_messages
+
+for cell in ("rnn_tanh", "rnn_relu", "gru", "lstm", "lru", "text"):
+    source = "{topic: a, payload: text}" if cell == "text" else "{topic: a, fields: [x, y]}"
+    model = "" if cell == "text" else f", model: {{cell: {cell}}}"
+    spec = loads(f"pipelines: {{p: {{input: {source}{model}}}}}").pipelines["p"]
+    pipeline, digest = build_pipeline("p", spec, 0), hashlib.sha256()
+    for message in sample_messages(spec, 300):
+        digest.update(repr(pipeline.process_all(message)).encode())
+    pipeline.close()
+    print(cell, digest.hexdigest()[:12])
+seal()
+"""
+
+
+def test_machine_code_that_was_loaded_answers_like_what_was_just_compiled(tmp_path):
+    environment = {**os.environ, "STREAMRNN_CACHE_DIR": str(tmp_path)}
+    compiled, loaded = (
+        subprocess.run(
+            [sys.executable, "-c", ANSWERS], env=environment, check=True, capture_output=True, text=True
+        ).stdout
+        for _ in range(2)
+    )
+    assert len(compiled.splitlines()) == 6
+    assert compiled == loaded

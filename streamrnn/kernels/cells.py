@@ -14,7 +14,7 @@ the input sees them and, in the place of q, n as the state sees it.
 
 from __future__ import annotations
 
-from streamrnn.kernels.jit import jit
+from streamrnn.kernels.jit import inlined, jit
 from streamrnn.kernels.params import GRU, LSTM, RNN_RELU
 from streamrnn.kernels.products import (
     add,
@@ -64,7 +64,7 @@ def forward(
             after[i] = gates[i]
 
 
-@jit
+@inlined
 def forward_gru(weight_hh: Floats, bias_hh: Floats, before: Floats, after: Floats, gates: Floats) -> None:
     """Finish a GRU step: gates (4H,) holds W_ih x + b_ih in its first 3H."""
     hidden = before.size
@@ -80,7 +80,7 @@ def forward_gru(weight_hh: Floats, bias_hh: Floats, before: Floats, after: Float
         after[i] = n + gates[hidden + i] * (before[i] - n)
 
 
-@jit
+@inlined
 def forward_lstm(before: Floats, after: Floats, gates: Floats) -> None:
     """Finish an LSTM step: gates (4H,) holds all pre-activations; before and after (2H,) are h and c."""
     hidden = gates.size // 4
@@ -151,7 +151,7 @@ def backward(
         add_transposed(weight_hh[same:], gates[rows:], d_state)
 
 
-@jit
+@inlined
 def backward_recurrence(
     cell: int, grad_weight_hh: Floats, states: Floats, gates: Floats, layer: int, steps: int
 ) -> None:
@@ -163,7 +163,7 @@ def backward_recurrence(
         add_outers(gates, rows, states, layer, steps, grad_weight_hh[same:])
 
 
-@jit
+@inlined
 def backward_gru(before: Floats, gates: Floats, d_state: Floats) -> None:
     """Turn gates (4H,) into gradients by the pre-activations; d_state (H,) keeps what goes past them."""
     hidden = before.size
@@ -179,7 +179,7 @@ def backward_gru(before: Floats, gates: Floats, d_state: Floats) -> None:
         d_state[i] = d * z
 
 
-@jit
+@inlined
 def backward_lstm(before: Floats, after: Floats, gates: Floats, d_state: Floats) -> None:
     """Turn gates (4H,) into gradients by the pre-activations; d_state (2H,) keeps what goes past them."""
     hidden = gates.size // 4

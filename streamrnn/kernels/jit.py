@@ -123,11 +123,26 @@ CACHE = _open_cache()
 
 def jit(function: Function) -> Function:
     """Compile `function`: cached, without the GIL, with the arithmetic of C for division by zero."""
+    return _compile(function)
+
+
+def inlined(function: Function) -> Function:
+    """`jit` for a callee that the compiler would leave standing alone, but that must be compiled into its callers.
+
+    Alone it exists twice, once as itself and once as optimised with its caller, and the two may differ in the last
+    bit: which is run depends on whether machine code was compiled just now or loaded.
+    """
+    return _compile(function, forceinline=True)
+
+
+def _compile(function: Function, forceinline: bool = False) -> Function:
     settings: Any = numba.config
     kept = settings.CACHE_DIR
     settings.CACHE_DIR = str(CACHE)  # read when the function is decorated; other users keep their own
     try:
-        compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FASTMATH)(function)
+        compiled = numba.njit(
+            nogil=True, cache=True, error_model="numpy", fastmath=FASTMATH, forceinline=forceinline
+        )(function)
     finally:
         settings.CACHE_DIR = kept
     if hasattr(compiled, "_cache"):  # not with NUMBA_DISABLE_JIT
