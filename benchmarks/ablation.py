@@ -71,24 +71,27 @@ def variant_figures(data: Path, name: str, seed: int) -> tuple[float, ...]:
 
 
 def part_costs(fields: int, seed: int) -> dict[str, float]:
-    """Return the microseconds of each part of an event of so many fields, called from Python as the model does."""
-    walks = np.cumsum(np.random.default_rng(seed).standard_normal((9000, fields)), axis=0)
+    """Return the microseconds of each part of an event of so many fields, of noise, called from Python as the model does."""
+    seen = np.random.default_rng(seed).standard_normal((9000, fields))
     names = [f"value{f}" for f in range(fields)]
     pipeline = build_pipeline(NAME, spec_of(names), seed)
-    for message in Series.of("walks", walks).messages("k"):
+    for message in Series.of("noise", seen).messages("k"):
         pipeline.process_all(message)
     model, stream = pipeline.model, pipeline.streams["k"]
     member, part = model.members[0], stream.parts[0]
     learner = member.learner
     assert isinstance(learner, Learner)
     scaler, calibrator, readout = stream.scaler, stream.calibrator, stream.readout
-    values, phi = walks[-1], scaler.observe_one(walks[-1], 0.0, learn=False)
+    values, phi = seen[-1], scaler.observe_one(seen[-1], 0.0, learn=False)
     network = calibrator.made[:, 0, 2]
 
+    noise = np.random.default_rng(seed).standard_normal((REPEATS, fields))
+    fresh = iter(range(REPEATS))
+
     def detect() -> None:
-        part.detector.strangeness_one(
-            values, scaler.scaled, calibrator.residual, calibrator.log_scale, calibrator.error, 9000, 8192
-        )
+        row = noise[next(fresh)]  # each event goes to another place among the ranks
+        residual = np.repeat(row[:, None], len(model.horizons), axis=1)
+        part.detector.strangeness_one(row, row, residual, np.zeros_like(residual), row, 9000, 8192)
 
     def update() -> None:
         learner.window.sample(learner._batch)
