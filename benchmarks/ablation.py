@@ -71,7 +71,7 @@ def variant_figures(data: Path, name: str, seed: int) -> tuple[float, ...]:
 
 
 def part_costs(fields: int, seed: int) -> dict[str, float]:
-    """Return the microseconds of each part of an event of so many fields, of noise, called from Python as the model does."""
+    """Return the microseconds of each part of an event, so many fields of noise, called as the model does."""
     seen = np.random.default_rng(seed).standard_normal((9000, fields))
     names = [f"value{f}" for f in range(fields)]
     pipeline = build_pipeline(NAME, spec_of(names), seed)
