@@ -62,6 +62,7 @@ def test_forecasts_and_widths_are_those_of_the_definition(horizons, interval, se
         for column, name in enumerate(("location", "log_scale", "forecast", "lower", "upper")):
             assert_same(calibrator.made[:, :, column], {at: m[name] for at, m in made.items()}, horizons)
         assert_same(calibrator.q, reference.q, horizons)
+        np.testing.assert_allclose(calibrator.reach, [reference.reach(f) for f in range(FIELDS)], rtol=1e-10)
 
 
 def test_intervals_keep_their_share_of_events_at_every_horizon_while_the_noise_changes():
@@ -126,13 +127,14 @@ def test_an_event_not_learned_from_leaves_no_trace():
 
     for count in range(20):
         event(count, rng.normal(), True)
-    before = [calibrator.q.copy(), calibrator.waiting.copy()]
+    before = [calibrator.q.copy(), calibrator.waiting.copy(), calibrator.reach.copy()]
 
     for value in (0.0, 1e9, np.nan):
         event(20, value, False)
 
     np.testing.assert_array_equal(calibrator.q, before[0])
     np.testing.assert_array_equal(calibrator.waiting, before[1])
+    np.testing.assert_array_equal(calibrator.reach, before[2])
 
 
 def test_an_event_not_learned_from_is_still_held_against_its_forecast():
@@ -165,6 +167,7 @@ def calm(values=(1.0, 2.0, 4.0, 3.0), horizons=(1, 3), log_scale=-1.0):
     scaler, calibrator = Scaler(1), Calibrator(1, horizons, 0.9)
     for count, value in enumerate(values):
         scaler.observe_one(np.array([value]), float(count))
+        calibrator.score_one(np.array([value]), scaler.scaled, count)
     count = len(horizons)
     calibrator.forecast_one(np.array([0.5] * count + [log_scale] * count, np.float32), scaler)
     return scaler, calibrator
@@ -182,8 +185,9 @@ def test_a_forecast_put_in_place_has_its_interval_around_it(ahead, log_scale):
     mean, deviation = scaler.base[0]
     place, width = squash((ahead - mean) / deviation), calibrator.q[0, 0] * math.exp(log_scale)
     assert ahead == forecast
-    assert min(mean + deviation * unsquash(place - width), ahead) == pytest.approx(lower)
-    assert max(mean + deviation * unsquash(place + width), ahead) == pytest.approx(upper)
+    end = max(calibrator.reach[0], abs(place)) + 0.1
+    assert min(mean + deviation * unsquash(max(place - width, -end)), ahead) == pytest.approx(lower)
+    assert max(mean + deviation * unsquash(min(place + width, end)), ahead) == pytest.approx(upper)
     assert lower <= ahead <= upper
     assert lower < upper
     assert np.isfinite(calibrator.made).all()

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from streamrnn.events import Event
+from streamrnn.learn.detector import Detector
 from streamrnn.learn.learner import Learner
+from streamrnn.learn.member import Member
 from streamrnn.learn.numeric import NumericModel
 from streamrnn.learn.realtime import RealTimeLearner
 
@@ -16,6 +18,8 @@ READOUT = (
     *("last", "changes", "recent", "averages", "features", "guess"),
     *("covariance", "weights", "experts", "losses", "level"),
 )
+CALIBRATOR = ("q", "reach", "waiting")
+DETECTOR = ("recent", "kept", "errors", "shown", "rings", "ordered")
 
 
 def model_of(fields=("a", "b"), cell="gru", learn=True, seed=0, hidden=8, every=4, memory=10**9, interval=0.9):
@@ -26,7 +30,7 @@ def model_of(fields=("a", "b"), cell="gru", learn=True, seed=0, hidden=8, every=
     elif learn:
         window = NumericModel.window_for(500, network, len(fields), HORIZONS, seed)
         learner = Learner(network, window, every, windows=3, length=12, rate=0.01)
-    return NumericModel("pump", fields, network, HORIZONS, interval, learner, memory)
+    return NumericModel("pump", fields, [Member(network, learner)], HORIZONS, interval, memory)
 
 
 class Driver:
@@ -50,35 +54,53 @@ class Driver:
         self.model.close()
         return outputs
 
+    @property
+    def network(self):
+        """The only one."""
+        return self.model.members[0].network
+
     def memory(self):
         """Every array that later outputs depend on."""
-        arrays = {"theta": self.model.network.theta}
+        arrays = {}
         for key, stream in self.streams.items():
-            parts = {
-                "stream": (stream, ("state",)),
+            owners = {
                 "scaler": (stream.scaler, ("stats", "previous", "clock")),
-                "calibrator": (stream.calibrator, ("q", "waiting")),
+                "calibrator": (stream.calibrator, CALIBRATOR),
                 "readout": (stream.readout, READOUT),
-                "detector": (stream.detector, ("recent", "kept", "shown", "rings", "ordered", "alert")),
+                "alarm": (stream.alarm, ("alert",)),
             }
-            for part, (owner, names) in parts.items():
-                arrays |= {f"{key}.{part}.{name}": getattr(owner, name) for name in names}
-            arrays[f"{key}.places"] = np.array([stream.count, getattr(stream.trail, "last_step", -1)])
-        learner = self.model.learner
-        if isinstance(learner, Learner) and learner._job is not None:
-            learner._job.exception()  # waits for the update under way
-        if learner:
-            arrays |= {name: getattr(learner, name) for name in ("shadow", "mean", "square", "good")}
-            arrays["steps"] = np.array([learner.updates, learner.steps, learner._events])
-        if isinstance(learner, RealTimeLearner):
-            arrays |= {f"{key}.ring": stream.trail.ring for key, stream in self.streams.items()}
-            arrays["known"] = np.array([learner._known, learner._losses])
-            arrays["_grad"] = learner._grad
-        elif learner:
-            window = learner.window
-            arrays |= {name: getattr(window, name) for name in ("xs", "seen", "states", "links", "random")}
-            arrays["count"] = np.array([window.count])
+            for n, part in enumerate(stream.parts):
+                owners |= {
+                    f"{n}": (part, ("state",)),
+                    f"{n}.calibrator": (part.calibrator, CALIBRATOR),
+                    f"{n}.detector": (part.detector, DETECTOR),
+                }
+                arrays[f"{key}.{n}.place"] = np.array([getattr(part.trail, "last_step", -1)])
+                arrays[f"{key}.{n}.ring"] = part.trail.ring if part.trail else np.zeros(0)
+            for name, (owner, names) in owners.items():
+                arrays |= {f"{key}.{name}.{each}": getattr(owner, each) for each in names}
+            arrays[f"{key}.count"] = np.array([stream.count])
+        for n, member in enumerate(self.model.members):
+            arrays |= {f"{n}.{name}": array for name, array in weights_of(member).items()}
         return {name: array.copy() for name, array in arrays.items()}
+
+
+def weights_of(member):
+    """Every array of a network and of what teaches it."""
+    arrays, learner = {"theta": member.network.theta}, member.learner
+    if isinstance(learner, Learner) and learner._job is not None:
+        learner._job.exception()  # waits for the update under way
+    if learner:
+        arrays |= {name: getattr(learner, name) for name in ("shadow", "mean", "square", "good")}
+        arrays["steps"] = np.array([learner.updates, learner.steps, learner._events])
+    if isinstance(learner, RealTimeLearner):
+        arrays["known"] = np.array([learner._known, learner._losses])
+        arrays["_grad"] = learner._grad
+    elif learner:
+        window = learner.window
+        arrays |= {name: getattr(window, name) for name in ("xs", "seen", "states", "links", "random")}
+        arrays["count"] = np.array([window.count])
+    return arrays
 
 
 def rows_of(count, seed=0, fields=2, missing=0.0):
@@ -216,7 +238,7 @@ def test_whatever_the_values_every_number_is_finite(name, cell):
     for output in driver.show_all(STRANGE[name]):
         assert all(map(math.isfinite, numbers_in(output)))
         assert 0.0 <= output.score <= 1.0
-    assert np.isfinite(driver.model.network.theta).all()
+    assert np.isfinite(driver.network.theta).all()
     assert not driver.model.counts
 
 
@@ -297,19 +319,19 @@ def test_an_event_not_learned_from_is_answered_like_one_that_is():
 def test_an_event_not_learned_from_leaves_the_state_even_when_the_outputs_are_not_finite():
     driver = Driver(learn=False)
     driver.show_all(rows_of(10))
-    driver.model.network.parameters["readout.bias"][0] = np.nan
-    state = driver.streams["k"].state.copy()
+    driver.network.parameters["readout.bias"][0] = np.nan
+    state = driver.streams["k"].parts[0].state.copy()
 
     driver.show([1.0, 1.0], learn=False)
 
-    np.testing.assert_array_equal(driver.streams["k"].state, state)
+    np.testing.assert_array_equal(driver.streams["k"].parts[0].state, state)
 
 
 @pytest.mark.parametrize("cell", ["gru", "lru"])
 def test_a_state_that_is_not_finite_begins_anew(cell):
     driver = Driver(cell=cell)
     driver.show_all(rows_of(60))
-    driver.streams["k"].state[:] = np.nan
+    driver.streams["k"].parts[0].state[:] = np.nan
 
     outputs = [driver.show(row) for row in rows_of(60)]
     driver.model.close()
@@ -317,8 +339,8 @@ def test_a_state_that_is_not_finite_begins_anew(cell):
     for output in outputs:
         assert all(map(math.isfinite, numbers_in(output)))
     assert driver.model.counts["state_resets"] >= 1
-    assert np.isfinite(driver.streams["k"].state).all()
-    assert np.isfinite(driver.model.network.theta).all()
+    assert np.isfinite(driver.streams["k"].parts[0].state).all()
+    assert np.isfinite(driver.network.theta).all()
 
 
 def test_keys_share_weights_and_nothing_else():
@@ -392,11 +414,12 @@ def test_a_field_that_is_missing_is_never_the_loudest():
 
 
 def test_histories_of_many_keys_stay_within_the_memory():
-    memory = 40 * 64 * 2 * 8 * 5 * 2
+    memory = 40 * 64 * Detector.bytes_per_event(2)
     driver = Driver(memory=memory, learn=False)
     for row in rows_of(200):
         for key in range(20):
             driver.show(row, key=key)
 
-    used = sum(s.detector.rings.nbytes + s.detector.ordered.nbytes for s in driver.streams.values())
+    detectors = [part.detector for stream in driver.streams.values() for part in stream.parts]
+    used = sum(each.rings.nbytes + each.ordered.nbytes for each in detectors)
     assert memory / 2 <= used <= memory
