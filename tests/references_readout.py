@@ -50,7 +50,7 @@ class ReferenceField:
         return math.sqrt(weighted_mean([(number - mean) ** 2 for number in numbers], 50))
 
     def average(self, span):
-        """Each event has a share of 1 / span, or of one over their number while they are fewer; the first the rest."""
+        """Each event has a share of 1 / span, while they are fewer of one over their number; the first the rest."""
         left, away = 1.0, 0.0
         for n, value in reversed(self.values[1:]):
             share = left / min(span, n + 1)

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from references import ReferenceCalibrator, squash, unsquash
 
 from streamrnn.learn.calibrator import Calibrator
@@ -88,6 +90,56 @@ def test_intervals_keep_their_share_of_events_at_every_horizon_while_the_noise_c
         target, lower, upper = series[h:], made[:-h, k, 0], made[:-h, k, 1]
         share = ((lower <= target) & (target <= upper)).mean()
         assert 0.89 <= share <= 0.91, h
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.floats(-1e30, 1e30) | st.floats(-3.0, 3.0) | st.just(math.nan), min_size=1, max_size=60),
+    st.lists(st.floats(-20.0, 20.0), min_size=1, max_size=7),
+    st.floats(-5.0, 2.0),
+    st.floats(0.01, 100.0),
+)
+def test_no_bound_is_farther_out_than_events_and_forecast_have_been(values, locations, log_scale, q):
+    scaler, calibrator = Scaler(1), Calibrator(1, (1, 4), 0.9)
+    calibrator.q[:] = q
+    farthest = 0.0
+    for count, value in enumerate(values):
+        event = np.array([value])
+        scaler.observe_one(event, float(count))
+        calibrator.score_one(event, scaler.scaled, count)
+        location = locations[count % len(locations)]
+        calibrator.forecast_one(np.array([location] * 2 + [log_scale] * 2, np.float32), scaler)
+        calibrator.keep(count)
+        if not math.isnan(value):
+            farthest = max(farthest, abs(scaler.scaled[0]))
+        assert calibrator.reach[0] <= farthest
+        if scaler.stats[0, 2] == 0.0:
+            continue
+        mean, deviation = scaler.base[0]
+        end = deviation * unsquash(max(farthest, abs(calibrator.made[0, 0, 0])) + 0.1)
+        for lower, upper in calibrator.made[0, :, 3:]:
+            assert lower >= mean - end - 1e-9 * (abs(mean) + end)
+            assert upper <= mean + end + 1e-9 * (abs(mean) + end)
+
+
+def test_a_quiet_stretch_after_a_wild_one_has_intervals_no_wider_than_the_wild_one():
+    """A head that expects much and a q that has grown together would give e^15 deviations."""
+    rng = np.random.default_rng(0)
+    series = np.concatenate([rng.normal(size=1000), 30.0 * rng.normal(size=300), rng.normal(size=500)])
+    scaler, calibrator = Scaler(1), Calibrator(1, (1, 4), 0.9)
+    y = np.array([0.0, 0.0, 2.0, 2.0], np.float32)
+    calibrator.q[:] = 5.0
+    bounds = []
+    for count, value in enumerate(series):
+        values = np.array([value])
+        scaler.observe_one(values, float(count))
+        calibrator.score_one(values, scaler.scaled, count)
+        calibrator.forecast_one(y, scaler)
+        calibrator.keep(count)
+        bounds.append(np.abs(calibrator.made[0, :, 3:]).max())
+
+    # The deviation grows for a while: by then a scaled unit is wider than when the events were seen.
+    assert max(bounds[1000:]) < 20.0 * np.abs(series).max()
 
 
 @pytest.mark.parametrize("interval", [0.5, 0.8, 0.99])

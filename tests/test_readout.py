@@ -116,7 +116,7 @@ def test_of_a_wide_network_the_first_64_units_are_read():
 
 
 def shown(rows, network=None, inputs=None):
-    """A readout that has seen rows (N, F), its answers (N, F); network (N, F) and inputs (N, INPUTS), or rubbish."""
+    """A readout that saw rows (N, F), and its answers (N, F); network (N, F) and inputs (N, INPUTS), or rubbish."""
     rng = np.random.default_rng(0)
     readout = Readout(rows.shape[1], HIDDEN, INPUTS)
     answers = np.empty_like(rows)
