@@ -94,12 +94,15 @@ class ReferenceCalibrator:
         self.horizons = horizons
         self.alpha = 1.0 - interval
         self.q = {(f, h): math.log(1.0 / self.alpha) for f in self.fields for h in horizons}
+        self.far = [[] for _ in self.fields]
         self.pending = {}
 
     def settle(self, count, values, scaled):
         """Return residual and log-scale by (field, horizon), and the error by field; absent where there is none."""
         residual, log_scale, error = {}, {}, {}
         for f in self.fields:
+            if not math.isnan(scaled[f]):
+                self.far[f].append(abs(scaled[f]))
             for h in self.horizons:
                 forecast = self.pending.pop((f, h, count), None)
                 if forecast is None or math.isnan(values[f]):
@@ -109,8 +112,13 @@ class ReferenceCalibrator:
                 if h == self.horizons[0]:
                     error[f] = values[f] - forecast["forecast"]
                 outside = not forecast["lower"] <= values[f] <= forecast["upper"]
-                self.q[f, h] = max(self.q[f, h] + 0.1 * (outside - self.alpha), 0.01)
+                gamma = 0.05 / math.sqrt(math.sqrt(h))
+                self.q[f, h] = max(self.q[f, h] + 2.0 * gamma * (outside - self.alpha), 0.01)
         return residual, log_scale, error
+
+    def reach(self, f):
+        """How far from the mean the events have been, in scaled units; 5000 events later it counts 1 / e of it."""
+        return max((far * 0.9998**age for age, far in enumerate(reversed(self.far[f]))), default=0.0)
 
     def issue(self, count, location, log_scale, base, ever_seen):
         """Return the forecasts by (field, horizon) after event `count`; absent for a field never seen."""
@@ -124,12 +132,13 @@ class ReferenceCalibrator:
                 if not (math.isfinite(centre) and math.isfinite(scale)):
                     centre, scale = 0.0, 2.0
                 width = self.q[f, h] * math.exp(scale)
+                end = max(self.reach(f), abs(centre)) + 0.1
                 made[f, h] = {
                     "location": centre,
                     "log_scale": scale,
                     "forecast": mean + deviation * unsquash(centre),
-                    "lower": mean + deviation * unsquash(centre - width),
-                    "upper": mean + deviation * unsquash(centre + width),
+                    "lower": mean + deviation * unsquash(max(centre - width, -end)),
+                    "upper": mean + deviation * unsquash(min(centre + width, end)),
                 }
                 self.pending[f, h, count + h] = made[f, h]
         return made

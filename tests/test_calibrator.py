@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from references import ReferenceCalibrator, squash, unsquash
 
 from streamrnn.learn.calibrator import Calibrator
@@ -62,6 +64,7 @@ def test_forecasts_and_widths_are_those_of_the_definition(horizons, interval, se
         for column, name in enumerate(("location", "log_scale", "forecast", "lower", "upper")):
             assert_same(calibrator.made[:, :, column], {at: m[name] for at, m in made.items()}, horizons)
         assert_same(calibrator.q, reference.q, horizons)
+        np.testing.assert_allclose(calibrator.reach, [reference.reach(f) for f in range(FIELDS)], rtol=1e-10)
 
 
 def test_intervals_keep_their_share_of_events_at_every_horizon_while_the_noise_changes():
@@ -87,6 +90,56 @@ def test_intervals_keep_their_share_of_events_at_every_horizon_while_the_noise_c
         target, lower, upper = series[h:], made[:-h, k, 0], made[:-h, k, 1]
         share = ((lower <= target) & (target <= upper)).mean()
         assert 0.89 <= share <= 0.91, h
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.floats(-1e30, 1e30) | st.floats(-3.0, 3.0) | st.just(math.nan), min_size=1, max_size=60),
+    st.lists(st.floats(-20.0, 20.0), min_size=1, max_size=7),
+    st.floats(-5.0, 2.0),
+    st.floats(0.01, 100.0),
+)
+def test_no_bound_is_farther_out_than_events_and_forecast_have_been(values, locations, log_scale, q):
+    scaler, calibrator = Scaler(1), Calibrator(1, (1, 4), 0.9)
+    calibrator.q[:] = q
+    farthest = 0.0
+    for count, value in enumerate(values):
+        event = np.array([value])
+        scaler.observe_one(event, float(count))
+        calibrator.score_one(event, scaler.scaled, count)
+        location = locations[count % len(locations)]
+        calibrator.forecast_one(np.array([location] * 2 + [log_scale] * 2, np.float32), scaler)
+        calibrator.keep(count)
+        if not math.isnan(value):
+            farthest = max(farthest, abs(scaler.scaled[0]))
+        assert calibrator.reach[0] <= farthest
+        if scaler.stats[0, 2] == 0.0:
+            continue
+        mean, deviation = scaler.base[0]
+        end = deviation * unsquash(max(farthest, abs(calibrator.made[0, 0, 0])) + 0.1)
+        for lower, upper in calibrator.made[0, :, 3:]:
+            assert lower >= mean - end - 1e-9 * (abs(mean) + end)
+            assert upper <= mean + end + 1e-9 * (abs(mean) + end)
+
+
+def test_a_quiet_stretch_after_a_wild_one_has_intervals_no_wider_than_the_wild_one():
+    """A head that expects much and a q that has grown together would give e^15 deviations."""
+    rng = np.random.default_rng(0)
+    series = np.concatenate([rng.normal(size=1000), 30.0 * rng.normal(size=300), rng.normal(size=500)])
+    scaler, calibrator = Scaler(1), Calibrator(1, (1, 4), 0.9)
+    y = np.array([0.0, 0.0, 2.0, 2.0], np.float32)
+    calibrator.q[:] = 5.0
+    bounds = []
+    for count, value in enumerate(series):
+        values = np.array([value])
+        scaler.observe_one(values, float(count))
+        calibrator.score_one(values, scaler.scaled, count)
+        calibrator.forecast_one(y, scaler)
+        calibrator.keep(count)
+        bounds.append(np.abs(calibrator.made[0, :, 3:]).max())
+
+    # The deviation grows for a while: by then a scaled unit is wider than when the events were seen.
+    assert max(bounds[1000:]) < 20.0 * np.abs(series).max()
 
 
 @pytest.mark.parametrize("interval", [0.5, 0.8, 0.99])
@@ -126,13 +179,14 @@ def test_an_event_not_learned_from_leaves_no_trace():
 
     for count in range(20):
         event(count, rng.normal(), True)
-    before = [calibrator.q.copy(), calibrator.waiting.copy()]
+    before = [calibrator.q.copy(), calibrator.waiting.copy(), calibrator.reach.copy()]
 
     for value in (0.0, 1e9, np.nan):
         event(20, value, False)
 
     np.testing.assert_array_equal(calibrator.q, before[0])
     np.testing.assert_array_equal(calibrator.waiting, before[1])
+    np.testing.assert_array_equal(calibrator.reach, before[2])
 
 
 def test_an_event_not_learned_from_is_still_held_against_its_forecast():
@@ -165,6 +219,7 @@ def calm(values=(1.0, 2.0, 4.0, 3.0), horizons=(1, 3), log_scale=-1.0):
     scaler, calibrator = Scaler(1), Calibrator(1, horizons, 0.9)
     for count, value in enumerate(values):
         scaler.observe_one(np.array([value]), float(count))
+        calibrator.score_one(np.array([value]), scaler.scaled, count)
     count = len(horizons)
     calibrator.forecast_one(np.array([0.5] * count + [log_scale] * count, np.float32), scaler)
     return scaler, calibrator
@@ -183,8 +238,9 @@ def test_a_forecast_put_in_place_has_its_interval_around_it(ahead, log_scale, un
     mean, deviation = scaler.base[0]
     place, width = squash((ahead - mean) / deviation), calibrator.q[0, 0] * math.exp(log_scale)
     assert ahead == forecast
-    assert min(mean + deviation * unsquash(place - width), ahead) == pytest.approx(lower)
-    assert max(mean + deviation * unsquash(place + width), ahead) == pytest.approx(upper)
+    end = max(calibrator.reach[0], abs(place)) + 0.1
+    assert min(mean + deviation * unsquash(max(place - width, -end)), ahead) == pytest.approx(lower)
+    assert max(mean + deviation * unsquash(min(place + width, end)), ahead) == pytest.approx(upper)
     assert lower <= ahead <= upper
     assert lower < upper
     assert np.isfinite(calibrator.made).all()

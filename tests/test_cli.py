@@ -152,6 +152,18 @@ def test_check_prints_the_whole_configuration_and_the_budget(command: Command) -
     assert "limits.memory_mb: 256" in budget
 
 
+def test_check_counts_every_network_of_an_ensemble(command: Command) -> None:
+    parameters = []
+    for size in (1, 3):
+        model = f"hidden: 4, ensemble: {size}"
+        stdout = command("check", write("pump.yaml", GOOD.replace("hidden: 4", model))).stdout
+        assert f"ensemble: {size}" in stdout
+        found = re.search(r"(\d+) parameters", stdout)
+        assert found
+        parameters.append(int(found[1]))
+    assert parameters[1] == 3 * parameters[0]
+
+
 def test_check_says_when_the_sum_is_above_the_limit(command: Command) -> None:
     limits = "    limits: {keys: 100000, memory_mb: 16}\n"
     assert "above limits.memory_mb" not in " ".join(command("check", write("a.yaml", GOOD)).stdout.split())

@@ -433,7 +433,7 @@ def test_duplicate_key_is_told_with_the_line_of_the_first():
 
 def test_unknown_key_without_a_likeness_is_answered_with_the_keys_there_are():
     assert problems(pump("model: {colour: red}")) == [
-        'pump.yaml:4: pipelines.pump.model: unknown key "colour"; expected one of cell, hidden, layers'
+        'pump.yaml:4: pipelines.pump.model: unknown key "colour"; expected one of cell, hidden, layers, ensemble'
     ]
 
 
@@ -482,6 +482,15 @@ def test_an_lru_is_refused_for_symbols():
     for form in ("payload: text", "symbol: key"):
         (problem,) = problems(source(f"topic: a, {form}") + "    model: {cell: lru}\n")
         assert problem.endswith(expected)
+
+
+def test_an_ensemble_is_refused_for_symbols():
+    expected = "pipelines.pump.model.ensemble: expected 1 for symbols, an ensemble is for numbers, got 3"
+    for form in ("payload: text", "symbol: key"):
+        (problem,) = problems(source(f"topic: a, {form}") + "    model: {ensemble: 3}\n")
+        assert problem.endswith(expected)
+    numbers = loads(source("topic: a, fields: [x]") + "    model: {ensemble: 16}\n")
+    assert numbers.pipelines["pump"].model.ensemble == 16
 
 
 # Feedback

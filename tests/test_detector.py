@@ -208,7 +208,7 @@ def shift_together(fields, deviations, away, count=1000):
     values = np.random.default_rng(1).normal(size=(count, fields))
     values[-1] = 0.3
     values[-1, :away] = deviations
-    detector = Detector(fields)
+    detector = Judge(fields)
     alerts = 0
     for age, row in enumerate(values):
         residual = np.repeat(row[:, None], 2, axis=1)  # of a forecast that is always the mean
@@ -223,7 +223,7 @@ def test_fields_that_all_shift_at_once_are_an_anomaly_while_none_is_far():
 
     assert anomaly
     assert score > 0.5
-    assert before <= 6
+    assert before <= 20  # of 999 quiet events, as many as of one field alone
 
 
 @pytest.mark.parametrize("away", [1, 2, 3])

@@ -5,102 +5,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from model_support import HORIZONS, Driver, as_seen, model_of, numbers_in, rows_of
 
 from streamrnn.events import Event
-from streamrnn.learn.learner import Learner
-from streamrnn.learn.numeric import NumericModel
-from streamrnn.learn.realtime import RealTimeLearner
-
-HORIZONS = (1, 3, 8)
-READOUT = (
-    *("last", "changes", "recent", "averages", "features", "guess"),
-    *("covariance", "weights", "experts", "losses", "level"),
-)
-
-
-def model_of(fields=("a", "b"), cell="gru", learn=True, seed=0, hidden=8, every=4, memory=10**9, interval=0.9):
-    network = NumericModel.network_for(len(fields), HORIZONS, cell, hidden, 1, seed)
-    learner = None
-    if learn and cell == "lru":
-        learner = RealTimeLearner(network, len(fields), HORIZONS, every, rate=0.01)
-    elif learn:
-        window = NumericModel.window_for(500, network, len(fields), HORIZONS, seed)
-        learner = Learner(network, window, every, windows=3, length=12, rate=0.01)
-    return NumericModel("pump", fields, network, HORIZONS, interval, learner, memory)
-
-
-class Driver:
-    """A model with its streams, shown rows of numbers, (F,), in order."""
-
-    def __init__(self, **settings):
-        self.model = model_of(**settings)
-        self.streams = {}
-        self.now = 1.7e9
-
-    def show(self, row, key="k", learn=True):
-        self.now += 10.0
-        if key not in self.streams:
-            self.streams[key] = self.model.open_stream(key)
-            self.model.share(self.streams.values())
-        event = Event(key, self.now, np.array(row, np.float64))
-        return self.model.process_one(self.streams[key], event, learn)
-
-    def show_all(self, rows, **settings):
-        outputs = [self.show(row, **settings) for row in rows]
-        self.model.close()
-        return outputs
-
-    def memory(self):
-        """Every array that later outputs depend on."""
-        arrays = {"theta": self.model.network.theta}
-        for key, stream in self.streams.items():
-            parts = {
-                "stream": (stream, ("state",)),
-                "scaler": (stream.scaler, ("stats", "previous", "clock")),
-                "calibrator": (stream.calibrator, ("q", "waiting")),
-                "readout": (stream.readout, READOUT),
-                "detector": (stream.detector, ("recent", "kept", "shown", "rings", "ordered", "alert")),
-            }
-            for part, (owner, names) in parts.items():
-                arrays |= {f"{key}.{part}.{name}": getattr(owner, name) for name in names}
-            arrays[f"{key}.places"] = np.array([stream.count, getattr(stream.trail, "last_step", -1)])
-        learner = self.model.learner
-        if isinstance(learner, Learner) and learner._job is not None:
-            learner._job.exception()  # waits for the update under way
-        if learner:
-            arrays |= {name: getattr(learner, name) for name in ("shadow", "mean", "square", "good")}
-            arrays["steps"] = np.array([learner.updates, learner.steps, learner._events])
-        if isinstance(learner, RealTimeLearner):
-            arrays |= {f"{key}.ring": stream.trail.ring for key, stream in self.streams.items()}
-            arrays["known"] = np.array([learner._known, learner._losses])
-            arrays["_grad"] = learner._grad
-        elif learner:
-            window = learner.window
-            arrays |= {name: getattr(window, name) for name in ("xs", "seen", "states", "links", "random")}
-            arrays["count"] = np.array([window.count])
-        return {name: array.copy() for name, array in arrays.items()}
-
-
-def rows_of(count, seed=0, fields=2, missing=0.0):
-    rng = np.random.default_rng(seed)
-    rows = np.sin(np.arange(count)[:, None] / 4.0 + np.arange(fields)) * 5.0 + rng.normal(
-        20.0, 0.3, (count, fields)
-    )
-    rows[rng.random(rows.shape) < missing] = np.nan
-    return rows
-
-
-def numbers_in(output):
-    """Every number of an output, however deep."""
-    groups = (output.value, output.error, output.forecast, output.lower, output.upper)
-    parts = [part for group in groups for part in group.values()]
-    flat = [number for part in parts for number in (part if isinstance(part, list) else [part])]
-    return [number for number in flat if number is not None] + [output.score, output.time]
-
-
-def as_seen(output, *but):
-    """An output as a dictionary, without some of its fields."""
-    return {name: getattr(output, name) for name in output.__struct_fields__ if name not in but}
+from streamrnn.learn.detector import Detector
 
 
 def test_the_error_of_an_event_is_its_distance_from_the_forecast_published_before_it():
@@ -216,7 +124,7 @@ def test_whatever_the_values_every_number_is_finite(name, cell):
     for output in driver.show_all(STRANGE[name]):
         assert all(map(math.isfinite, numbers_in(output)))
         assert 0.0 <= output.score <= 1.0
-    assert np.isfinite(driver.model.network.theta).all()
+    assert np.isfinite(driver.network.theta).all()
     assert not driver.model.counts
 
 
@@ -242,7 +150,7 @@ def test_two_runs_are_the_same_to_the_last_bit():
 def test_another_seed_gives_other_forecasts_once_something_is_learned():
     rows = rows_of(100)
 
-    assert Driver(seed=1).show_all(rows)[-1] != Driver(seed=2).show_all(rows)[-1]
+    assert Driver(seeds=(1,)).show_all(rows)[-1] != Driver(seeds=(2,)).show_all(rows)[-1]
 
 
 @pytest.mark.parametrize("cell", ["gru", "lru"])
@@ -297,19 +205,19 @@ def test_an_event_not_learned_from_is_answered_like_one_that_is():
 def test_an_event_not_learned_from_leaves_the_state_even_when_the_outputs_are_not_finite():
     driver = Driver(learn=False)
     driver.show_all(rows_of(10))
-    driver.model.network.parameters["readout.bias"][0] = np.nan
-    state = driver.streams["k"].state.copy()
+    driver.network.parameters["readout.bias"][0] = np.nan
+    state = driver.streams["k"].parts[0].state.copy()
 
     driver.show([1.0, 1.0], learn=False)
 
-    np.testing.assert_array_equal(driver.streams["k"].state, state)
+    np.testing.assert_array_equal(driver.streams["k"].parts[0].state, state)
 
 
 @pytest.mark.parametrize("cell", ["gru", "lru"])
 def test_a_state_that_is_not_finite_begins_anew(cell):
     driver = Driver(cell=cell)
     driver.show_all(rows_of(60))
-    driver.streams["k"].state[:] = np.nan
+    driver.streams["k"].parts[0].state[:] = np.nan
 
     outputs = [driver.show(row) for row in rows_of(60)]
     driver.model.close()
@@ -317,8 +225,8 @@ def test_a_state_that_is_not_finite_begins_anew(cell):
     for output in outputs:
         assert all(map(math.isfinite, numbers_in(output)))
     assert driver.model.counts["state_resets"] >= 1
-    assert np.isfinite(driver.streams["k"].state).all()
-    assert np.isfinite(driver.model.network.theta).all()
+    assert np.isfinite(driver.streams["k"].parts[0].state).all()
+    assert np.isfinite(driver.network.theta).all()
 
 
 def test_keys_share_weights_and_nothing_else():
@@ -392,11 +300,12 @@ def test_a_field_that_is_missing_is_never_the_loudest():
 
 
 def test_histories_of_many_keys_stay_within_the_memory():
-    memory = 40 * 64 * 2 * 8 * 5 * 2
+    memory = 40 * 64 * Detector.bytes_per_event(2)
     driver = Driver(memory=memory, learn=False)
     for row in rows_of(200):
         for key in range(20):
             driver.show(row, key=key)
 
-    used = sum(s.detector.rings.nbytes + s.detector.ordered.nbytes for s in driver.streams.values())
+    detectors = [part.detector for stream in driver.streams.values() for part in stream.parts]
+    used = sum(each.rings.nbytes + each.ordered.nbytes for each in detectors)
     assert memory / 2 <= used <= memory

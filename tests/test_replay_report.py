@@ -64,7 +64,7 @@ def test_document_says_what_was_replayed(replay: Replay) -> None:
     assert streamrnn.__version__ == document["versions"]["streamrnn"]
     assert platform.python_version() == document["versions"]["python"]
     assert document["versions"]["numba"].count(".") == 2
-    assert document["configuration"]["model"] == {"cell": "gru", "hidden": 6, "layers": 1}
+    assert document["configuration"]["model"] == {"cell": "gru", "hidden": 6, "layers": 1, "ensemble": 1}
     assert document["configuration"]["learn"]["rate"] == 0.003
     assert document["counts"] == {"missing": sum(row["y"] is None for row in rows(60) + rows(40))}
     assert document["learning"]["updates"] > 0

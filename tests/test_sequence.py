@@ -205,7 +205,7 @@ def test_the_same_seed_gives_the_same_network_and_another_seed_another():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"cell": "grue"}, "cell: expected one of rnn_tanh, rnn_relu, gru, lstm, got 'grue'"),
+        ({"cell": "grue"}, "cell: expected one of rnn_tanh, rnn_relu, gru, lstm, lru, got 'grue'"),
         ({"head": "none"}, "head: expected one of linear, laplace, softmax, got 'none'"),
         ({"hidden": 0}, "hidden: expected a whole number >= 1, got 0"),
         ({"layers": -1}, "layers: expected a whole number >= 1, got -1"),

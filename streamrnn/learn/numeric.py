@@ -163,17 +163,20 @@ class NumericModel:
         return total / len(stream.parts)
 
     def _forecast(self, stream: NumericStream, phi: Floats, learn: bool) -> Floats:
-        """Step all networks; return what the head of the first reads."""
+        """Step all networks and forecast by their mean; return what the head of the first reads."""
         scaler = stream.scaler
         hidden: list[Floats] = []
+        voices: list[Floats] = []
         for member, part in zip(self.members, stream.parts, strict=True):
             state = member.step_one(part, phi, scaler.scaled, learn)
-            if not part.calibrator.forecast_one(member.y, scaler):
+            if part.calibrator.forecast_one(member.y, scaler):
+                voices.append(member.y)
+            else:
                 state[:] = 0
                 self.counts["state_resets"] += 1
             hidden.append(state[-1])
-        if len(self.members) > 1:
-            mean = np.mean([member.y for member in self.members], axis=0)
+        if len(self.members) > 1:  # one that is not finite does not speak for the others
+            mean = np.mean(voices, axis=0) if voices else self.members[0].y
             stream.calibrator.forecast_one(mean, scaler)
         return hidden[0]
 
