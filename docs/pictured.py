@@ -109,26 +109,26 @@ def prose(symbols: int, seed: int) -> tuple[str, float]:
     return "".join(sentences), bits / count
 
 
-def build(fields: list[str], seed: int) -> Any:
-    """Return the default model of a pipeline of such fields; of characters if there are none."""
+def build(fields: list[str], seed: int, **model: str | int) -> Any:
+    """Return the model of a pipeline of such fields, of characters if none; the default but for `model`."""
     source = {"topic": "+", "fields": fields} if fields else {"topic": "+", "payload": "text"}
-    spec = loads(json.dumps({"pipelines": {"picture": {"input": source}}})).pipelines["picture"]
+    spec = loads(json.dumps({"pipelines": {"picture": {"input": source, "model": model}}})).pipelines["picture"]
     return build_pipeline("picture", spec, seed).model
 
 
 def drive(
-    fields: list[str], values: Array, step: float, seed: int
+    fields: list[str], values: Array, step: float, seed: int, **model: str | int
 ) -> Iterator[tuple[NumericStream, NumericOutput]]:
     """Yield the stream and the output after each event of values (N, F), `step` seconds apart."""
-    model: NumericModel = build(fields, seed)
-    stream = model.open_stream("picture")
-    model.share([stream])
+    built: NumericModel = build(fields, seed, **model)
+    stream = built.open_stream("picture")
+    built.share([stream])
     for t, row in enumerate(values):
-        yield stream, model.process_one(stream, Event("picture", START + t * step, row), True)
-    model.close()
+        yield stream, built.process_one(stream, Event("picture", START + t * step, row), True)
+    built.close()
 
 
-def learning_errors(values: Array, far: int, seed: int) -> dict[str, Array]:
+def learning_errors(values: Array, far: int, seed: int, **model: str | int) -> dict[str, Array]:
     """Return squared errors (N,) of the event each forecast was for, NaN where there was none, by who made it.
 
     network, regression, last and published are one event ahead; far and far last as many events ahead.
@@ -136,7 +136,7 @@ def learning_errors(values: Array, far: int, seed: int) -> dict[str, Array]:
     names = ("network", "regression", "last", "published", "far", "far last")
     truth = values[:, 0]
     made = {name: np.full(len(truth) + far, np.nan) for name in names}
-    for t, (stream, output) in enumerate(drive(["x"], values, MACHINE_STEP, seed)):
+    for t, (stream, output) in enumerate(drive(["x"], values, MACHINE_STEP, seed, **model)):
         forecast = output.forecast["x"]
         assert forecast is not None
         for name, expert in zip(names[:3], stream.readout.experts[:, 0].tolist(), strict=True):
@@ -225,3 +225,24 @@ def influence(network: Network, reach: int, inputs: int = 48, step: float = 1e-5
         network.advance(state, xs[s], y)
     influences: Array = np.sqrt(total / inputs)
     return influences
+
+
+def beside() -> Iterator[str]:
+    """Yield what the page says without a picture: of a random walk, of an lru on the machine, of ensembles."""
+    walk = np.cumsum(np.random.default_rng(6).standard_normal(5000))[:, None]
+    runs = [("walk", learning_errors(walk, 16, 0), 0)]
+    runs += [(cell, learning_errors(machine(10_000, 0), 16, 0, cell=cell), 3000) for cell in ("gru", "lru")]
+    for name, errors, first in runs:
+        mean = {maker: float(np.nanmean(each[first:])) for maker, each in errors.items()}
+        near = ", ".join(f"{maker} {mean[maker] / mean['last']:.3f}" for maker in ("network", "published"))
+        yield f"{name}, from event {first}: {near}; 16 ahead {mean['far'] / mean['far last']:.3f}"
+    values, span = pump(0)
+    for size in (1, 3):
+        scores = np.array(
+            [
+                [output.score for _, output in drive(["v", "c"], values, PUMP_STEP, seed, ensemble=size)]
+                for seed in range(4)
+            ]
+        )
+        spread = scores[:, span.first : span.trip].std(axis=0).mean()
+        yield f"ensemble of {size}: the score of the failing pump differs by {spread:.3f} between seeds"

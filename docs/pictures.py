@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/how-it-learns.md from real runs over simulated data; the same each time.
+"""Draw the pictures of docs/how-it-learns.md from real runs over seeded simulators.
 
     python docs/pictures.py [--only NAME ...] [--figures]
 
@@ -285,7 +285,7 @@ def main() -> None:
         few = drawn.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)  # a third of the bytes
         few.save(FOLDER / f"{name}.png", optimize=True)
     if given.figures:
-        print("\n".join(figures))
+        print("\n".join([*figures, *pictured.beside()]))
 
 
 if __name__ == "__main__":
