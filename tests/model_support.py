@@ -11,7 +11,7 @@ from streamrnn.learn.realtime import RealTimeLearner
 HORIZONS = (1, 3, 8)
 READOUT = (
     *("last", "changes", "recent", "averages", "features", "guess"),
-    *("covariance", "weights", "experts", "losses", "level"),
+    *("covariance", "weights", "experts", "losses"),
 )
 CALIBRATOR = ("q", "reach", "waiting")
 DETECTOR = ("recent", "kept", "errors", "shown", "rings", "ordered")
