@@ -7,7 +7,7 @@ import numpy as np
 
 from streamrnn import parts
 from streamrnn.learn.calibrator import Calibrator
-from streamrnn.learn.detector import Detector
+from streamrnn.learn.detector import Alarm, Detector
 from streamrnn.learn.mixture import Blend, Mixture
 from streamrnn.learn.network import Network
 from streamrnn.learn.ngram import NGram
@@ -119,7 +119,8 @@ def _stream_bytes(spec: PipelineSpec, network: Network) -> int:
     each -= Detector.FIRST * Detector.bytes_per_event(fields)
     if parts.in_real_time(spec):
         each += parts.real_time_learner_of(spec, network).blank_ring().nbytes
-    own = _nbytes(Scaler(fields)) + _nbytes(Readout(fields, spec.model.hidden, Scaler.input_count(fields)))
+    readout = Readout(fields, spec.model.hidden, Scaler.input_count(fields))
+    own = _nbytes(Scaler(fields)) + _nbytes(readout) + _nbytes(Alarm())
     if spec.model.ensemble > 1:
         own += _nbytes(calibrator)
     return STREAM_OBJECTS + own + spec.model.ensemble * each

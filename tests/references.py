@@ -112,8 +112,11 @@ class ReferenceCalibrator:
                 if h == self.horizons[0]:
                     error[f] = values[f] - forecast["forecast"]
                 outside = not forecast["lower"] <= values[f] <= forecast["upper"]
-                gamma = 0.05 / math.sqrt(math.sqrt(h))
-                self.q[f, h] = max(self.q[f, h] + 2.0 * gamma * (outside - self.alpha), 0.01)
+                step = 0.1 * (outside - self.alpha)
+                if h == 1:  # by a factor, farther ahead by a step
+                    self.q[f, h] = max(self.q[f, h] * math.exp(step), 0.01)
+                else:
+                    self.q[f, h] = max(self.q[f, h] + step / math.sqrt(math.sqrt(h)), 0.01)
         return residual, log_scale, error
 
     def reach(self, f):
