@@ -1,0 +1,169 @@
+"""The state directory as few operations: what journal and checkpoints ask of a disk, so that tests can put in
+another.
+
+Names are relative to the directory. Every operation raises the OSError of the system; what follows from it is
+decided by who asked.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+
+class File(Protocol):
+    """A file open for writing."""
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> int:
+        """Write at an offset in bytes; return how many were, which may be fewer."""
+        ...
+
+    def reserve(self, size: int) -> None:
+        """Make sure that so many bytes find room, and read as zeros until they are written."""
+        ...
+
+    def truncate(self, size: int) -> None:
+        """Cut to a size in bytes."""
+        ...
+
+    def sync(self) -> None:
+        """Return when the disk has what was written."""
+        ...
+
+    def close(self) -> None:
+        """Close; nothing is synced by it."""
+        ...
+
+
+class Disk(Protocol):
+    """A directory, and folders in it."""
+
+    def make_folder(self, name: str) -> None:
+        """Make a folder and those above it, where they are not there."""
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """Names in a folder, sorted; none when there is no such folder."""
+        ...
+
+    def create(self, name: str) -> File:
+        """Make a new file; FileExistsError when the name is taken."""
+        ...
+
+    def open(self, name: str) -> File:
+        """Open a file that is there."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """The content of a file."""
+        ...
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file another name, in place of any file of that name."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        ...
+
+    def sync_folder(self, name: str) -> None:
+        """Return when the disk has the names in a folder."""
+        ...
+
+
+class StateFile:
+    """A real file."""
+
+    def __init__(self, path: Path, flags: int) -> None:
+        self._descriptor = os.open(path, flags | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> int:
+        """See `File`."""
+        return os.pwrite(self._descriptor, data, offset)
+
+    def reserve(self, size: int) -> None:
+        """See `File`."""
+        os.posix_fallocate(self._descriptor, 0, size)
+
+    def truncate(self, size: int) -> None:
+        """See `File`."""
+        os.ftruncate(self._descriptor, size)
+
+    def sync(self) -> None:
+        """See `File`."""
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        """See `File`."""
+        os.close(self._descriptor)
+
+
+class StateFolder:
+    """A real directory. Only its owner can read what is made in it.
+
+    Parameters
+    ----------
+    root
+        Must be there.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def make_folder(self, name: str) -> None:
+        """See `Disk`."""
+        (self.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def names(self, folder: str) -> list[str]:
+        """See `Disk`."""
+        try:
+            return sorted(os.listdir(self.root / folder))
+        except FileNotFoundError:
+            return []
+
+    def create(self, name: str) -> File:
+        """See `Disk`."""
+        return StateFile(self.root / name, os.O_CREAT | os.O_EXCL)
+
+    def open(self, name: str) -> File:
+        """See `Disk`."""
+        return StateFile(self.root / name, 0)
+
+    def read(self, name: str) -> bytes:
+        """See `Disk`."""
+        return (self.root / name).read_bytes()
+
+    def rename(self, old: str, new: str) -> None:
+        """See `Disk`."""
+        os.replace(self.root / old, self.root / new)
+
+    def remove(self, name: str) -> None:
+        """See `Disk`."""
+        os.unlink(self.root / name)
+
+    def sync_folder(self, name: str) -> None:
+        """See `Disk`."""
+        descriptor = os.open(self.root / name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def set_aside(disk: Disk, name: str) -> str:
+    """Move a file that is of no use any more to ``set-aside/``, under a name that is free; return that name.
+
+    Raises
+    ------
+    OSError
+        It could not be moved.
+    """
+    disk.make_folder("set-aside")
+    taken = set(disk.names("set-aside"))
+    flat = name.replace("/", "-")
+    free = next(each for n in range(len(taken) + 1) if (each := f"{flat}.{n}" if n else flat) not in taken)
+    disk.rename(name, f"set-aside/{free}")
+    disk.sync_folder("set-aside")
+    disk.sync_folder(name.rpartition("/")[0] or ".")
+    return f"set-aside/{free}"

@@ -1,0 +1,182 @@
+"""One record of the journal as bytes, and back. It knows neither files nor disks.
+
+A frame is a checksum (u32), a length (u32) of what follows, a kind (u8), and the body of that kind; all
+little-endian. The checksum is the CRC 32 of all behind it, begun with the number of the next message at its place:
+a frame that stood somewhere else once does not pass for one. A length of 0 is the end: room that was reserved reads
+as zeros.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+
+import msgspec
+
+from streamrnn.events import Message
+
+FORMAT = 1
+TOPIC_CHARACTERS_MAX = 256  # longer topics are written with every message
+TOPICS_MAX = 4096  # of a segment; what comes after is written with every message
+
+HEADER, TOPIC, EVENT, SESSION, MARK, GAP = 1, 2, 3, 4, 5, 6
+
+_MAGIC = b"streamrnn journal"
+_PREFIX = struct.Struct("<II")
+_LENGTH = struct.Struct("<IB")  # and kind: what the checksum begins with
+_EVENT = struct.Struct("<IBBHHd")  # and flags, topic, packet id, arrival
+_HEADER = struct.Struct("<17sHQ")
+_TOPIC = struct.Struct("<H")
+_NUMBER = struct.Struct("<Q")
+_QOS, _RETAIN, _DUP, _INLINE = 1, 2, 4, 8
+
+
+class Session(msgspec.Struct, frozen=True):
+    """The broker has forgotten us: packet ids before this say nothing of those after it."""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """The broker has the outputs of all messages of a pipeline below a number."""
+
+    pipeline: str
+    number: int
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """So many messages were answered and not kept: at QoS 0, while the disk was full."""
+
+    count: int
+
+
+class Header(msgspec.Struct, frozen=True):
+    """The beginning of a segment: the number of its first message."""
+
+    first: int
+
+
+class Topic(msgspec.Struct, frozen=True):
+    """From here on in its segment a number stands for a topic."""
+
+    number: int
+    topic: str
+
+
+Record = Message | Session | Mark | Gap | Header | Topic
+
+
+def event(message: Message, topic: int | None, number: int) -> bytes:
+    """Return the frame of a message; `topic` stands for its topic, None: the topic is in the frame."""
+    payload = message.payload
+    assert isinstance(payload, bytes)  # noqa: S101 only recorded rows have other payloads
+    flags = message.qos | message.retain << 1 | message.dup << 2
+    if topic is None:
+        name = message.topic.encode()
+        payload = _TOPIC.pack(len(name)) + name + payload
+        flags |= _INLINE
+        topic = 0
+    head = _EVENT.pack(_EVENT.size - 4 + len(payload), EVENT, flags, topic, message.mid, message.arrival)
+    checksum = zlib.crc32(payload, zlib.crc32(head, number & 0xFFFFFFFF))
+    return checksum.to_bytes(4, "little") + head + payload
+
+
+def control(record: Session | Mark | Gap | Header | Topic, number: int) -> bytes:
+    """Return the frame of any other record."""
+    match record:
+        case Header(first):
+            return _frame(HEADER, _HEADER.pack(_MAGIC, FORMAT, first), number)
+        case Topic(which, topic):
+            return _frame(TOPIC, _TOPIC.pack(which) + topic.encode(), number)
+        case Session():
+            return _frame(SESSION, b"", number)
+        case Mark(pipeline, through):
+            return _frame(MARK, _NUMBER.pack(through) + pipeline.encode(), number)
+        case Gap(count):
+            return _frame(GAP, _NUMBER.pack(count), number)
+
+
+def parse(data: bytes, offset: int, number: int, topics: dict[int, str]) -> tuple[Record, int] | None:
+    """Return the record at an offset and the offset behind it; None where there is no whole and good one.
+
+    topics: what stands for topics in this segment so far; a Topic is added to it.
+    """
+    if offset + _PREFIX.size >= len(data):
+        return None
+    checksum, length = _PREFIX.unpack_from(data, offset)
+    start, end = offset + 4, offset + 8 + length
+    if length == 0 or end > len(data):
+        return None
+    # A view: a damaged length must not have megabytes copied.
+    if zlib.crc32(memoryview(data)[start:end], number & 0xFFFFFFFF) != checksum:
+        return None
+    reader = _READERS.get(data[offset + 8])
+    if reader is None:
+        return None
+    try:
+        record = reader(data, offset + 9, end, topics)
+    except (struct.error, UnicodeDecodeError, KeyError):  # good, but of a kind we do not know the inside of
+        return None
+    return record, end
+
+
+def _frame(kind: int, body: bytes, number: int) -> bytes:
+    head = _LENGTH.pack(1 + len(body), kind)
+    checksum = zlib.crc32(body, zlib.crc32(head, number & 0xFFFFFFFF))
+    return checksum.to_bytes(4, "little") + head + body
+
+
+def _read_event(data: bytes, start: int, end: int, topics: dict[int, str]) -> Message:
+    _, _, flags, topic, mid, arrival = _EVENT.unpack_from(data, start - 5)
+    start += _EVENT.size - 5
+    if flags & _INLINE:
+        (length,) = _TOPIC.unpack_from(data, start)
+        start += _TOPIC.size
+        name = data[start : start + length].decode()
+        start += length
+    else:
+        name = topics[topic]
+    return Message(
+        topic=name,
+        payload=data[start:end],
+        qos=flags & _QOS,
+        retain=bool(flags & _RETAIN),
+        dup=bool(flags & _DUP),
+        mid=mid,
+        arrival=arrival,
+    )
+
+
+def _read_header(data: bytes, start: int, end: int, topics: dict[int, str]) -> Header:  # noqa: ARG001
+    magic, version, first = _HEADER.unpack(data[start:end])
+    if magic != _MAGIC or version != FORMAT:
+        raise KeyError(version)
+    return Header(first)
+
+
+def _read_topic(data: bytes, start: int, end: int, topics: dict[int, str]) -> Topic:
+    (which,) = _TOPIC.unpack_from(data, start)
+    topics[which] = data[start + _TOPIC.size : end].decode()
+    return Topic(which, topics[which])
+
+
+def _read_mark(data: bytes, start: int, end: int, topics: dict[int, str]) -> Mark:  # noqa: ARG001
+    (through,) = _NUMBER.unpack_from(data, start)
+    return Mark(data[start + _NUMBER.size : end].decode(), through)
+
+
+def _read_gap(data: bytes, start: int, end: int, topics: dict[int, str]) -> Gap:  # noqa: ARG001
+    return Gap(*_NUMBER.unpack(data[start:end]))
+
+
+def _read_session(data: bytes, start: int, end: int, topics: dict[int, str]) -> Session:  # noqa: ARG001
+    return Session()
+
+
+_READERS: dict[int, Callable[[bytes, int, int, dict[int, str]], Record]] = {
+    HEADER: _read_header,
+    TOPIC: _read_topic,
+    EVENT: _read_event,
+    SESSION: _read_session,
+    MARK: _read_mark,
+    GAP: _read_gap,
+}
