@@ -31,6 +31,10 @@ class ConfigError(StreamrnnError):
         self.problems = problems
 
 
+class StateError(StreamrnnError):
+    """The state directory cannot be used, or what is in it is not what it should be."""
+
+
 class BrokerError(StreamrnnError):
     """The MQTT broker cannot be reached or refuses us."""
 

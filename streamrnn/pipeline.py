@@ -9,24 +9,29 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterator, Sequence
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from numpy.typing import NDArray
 
 from streamrnn.codecs import Codec
-from streamrnn.errors import PayloadError
+from streamrnn.errors import PayloadError, StateError
 from streamrnn.events import Event, Message, Output
 from streamrnn.keys import KeyTemplate
 from streamrnn.learn.descent import Descent
+from streamrnn.learn.saved import Arrays, decode_text, encode_text, restore, restore_all, save, save_all
 
 log = logging.getLogger(__name__)
 
 COMPLAINT_SECONDS = 60.0  # between two log lines of the same reason
 KEY_MAX = 512  # characters of a key
+KEYS = "keys"  # name of the array of them in what is saved
 
 
 class Stream(Protocol):
     """One key's live part of a pipeline."""
 
+    SAVED: ClassVar[tuple[str, ...]]
     key: str
     seq: int
 
@@ -37,6 +42,7 @@ S = TypeVar("S", bound=Stream)
 class Model(Protocol[S]):
     """What answers events: shared weights, and a stream for every key."""
 
+    SAVED: ClassVar[tuple[str, ...]]
     counts: Counter[str]
 
     @property
@@ -124,10 +130,32 @@ class Pipeline(Generic[S]):
                 "waits": sum(learner.waits for learner in learners),
                 "updates_dropped": sum(learner.dropped for learner in learners),
                 "roll_backs": sum(learner.rollbacks for learner in learners),
+                "failed_updates": sum(learner.failed for learner in learners),
             }
             done += [f"{count} {name}" for name, count in troubles.items() if count]
         let_go = self.counts + self.model.counts
         return ", ".join(done + [f"{count} {reason}" for reason, count in let_go.items() if reason != "events"])
+
+    def save(self) -> Arrays:
+        """Return a copy of all that later answers depend on. Between two messages only."""
+        streams = list(self.streams.values())
+        keys = {KEYS: encode_text(list(self.streams))}  # in the order in which they were used last
+        return keys | save(self.model, "model.") | save_all(streams, "streams.")
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what `save` returned, bit for bit. For a fresh pipeline of the same configuration.
+
+        Raises
+        ------
+        StateError
+            An array is missing or has another form; the pipeline is then of no use any more.
+        """
+        if KEYS not in arrays:
+            raise StateError(f"{KEYS}: missing")
+        restore(self.model, arrays, "model.")
+        for key in decode_text(KEYS, arrays[KEYS]):
+            self.streams[key] = self.model.open_stream(key)
+        restore_all(list(self.streams.values()), arrays, "streams.")
 
     def close(self) -> None:
         """Let a running weight update end, and the learner's thread with it."""

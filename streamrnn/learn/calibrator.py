@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,8 @@ class Calibrator:
     reach : (F,)
         How far from the mean events have been of late, scaled units: intervals end there.
     """
+
+    SAVED: ClassVar[tuple[str, ...]] = ("q", "reach", "waiting", "made", "residual", "log_scale", "error")
 
     def __init__(self, fields: int, horizons: Sequence[int], interval: float = 0.9) -> None:
         self.horizons = np.array(horizons, dtype=np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,6 +29,8 @@ class Trail:
         What forecasts that wait for their events were made of, empty if a window has it.
     """
 
+    SAVED: ClassVar[tuple[str, ...]] = ("ring", "last_step")
+
     def __init__(self, ring: Floats) -> None:
         self.ring = ring
         self.last_step = -1
@@ -47,10 +50,28 @@ class Descent:
 
     Attributes
     ----------
-    updates, dropped, rollbacks, waits
+    updates, dropped, rollbacks, waits, failed
         Updates taken over; updates that guards held back; returns to older weights; updates the network
-        had to wait for.
+        had to wait for; updates that ended in an error.
     """
+
+    SAVED: ClassVar[tuple[str, ...]] = (
+        "updates",
+        "dropped",
+        "rollbacks",
+        "waits",
+        "shadow",
+        "mean",
+        "square",
+        "good",
+        "steps",
+        "loss",
+        "spread",
+        "rate",
+        "_jumps",
+        "_bad",
+        "_events",
+    )
 
     def __init__(self, network: Network, every: int, rate: float, decay: float) -> None:
         self.network = network
@@ -61,6 +82,7 @@ class Descent:
         self.dropped = 0
         self.rollbacks = 0
         self.waits = 0
+        self.failed = 0
         theta = network.theta
         self.shadow: Floats = theta.copy()
         self.mean: Floats = np.zeros_like(theta)

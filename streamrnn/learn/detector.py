@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,8 @@ Array = NDArray[np.float64]
 
 class Alarm:
     """From the strangeness of the events of one stream to scores and alerts, with silence after each alert."""
+
+    SAVED: ClassVar[tuple[str, ...]] = ("alert",)
 
     def __init__(self) -> None:
         self.alert = np.full(1, -1, dtype=np.int64)
@@ -35,6 +39,9 @@ class Detector:
     loudness : (F,)
         Of the last event: how much each field has to do with its score.
     """
+
+    SAVED: ClassVar[tuple[str, ...]] = ("recent", "kept", "errors", "shown", "rings", "ordered", "loudness")
+    GROWS: ClassVar[frozenset[str]] = frozenset({"rings", "ordered"})
 
     FIRST = 64  # events there is room for at the beginning
 

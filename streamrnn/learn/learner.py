@@ -6,7 +6,9 @@ later, however fast or slow the thread was: outputs do not depend on timing.
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,6 +18,8 @@ from streamrnn.kernels.types import Floats, Tape
 from streamrnn.learn.descent import Descent, Trail
 from streamrnn.learn.network import Network
 from streamrnn.learn.window import Window
+
+log = logging.getLogger(__name__)
 
 
 class Learner(Descent):
@@ -40,6 +44,9 @@ class Learner(Descent):
         Bytes of a batch and of the unrolled window, with all outputs in use.
     """
 
+    # First what waits for a running update: the rest is what that has left.
+    SAVED: ClassVar[tuple[str, ...]] = ("pending", *Descent.SAVED, "window", "classes", "_due")
+
     def __init__(
         self,
         network: Network,
@@ -63,6 +70,18 @@ class Learner(Descent):
         self._job: Future[bool] | None = None
         self._thread: ThreadPoolExecutor | None = None
 
+    @property
+    def pending(self) -> int:
+        """The update not taken over yet, waited for: 1 if it is to be, 0 if a guard held it back, -1 for none."""
+        return -1 if self._job is None else int(self._result(self._job))
+
+    @pending.setter
+    def pending(self, pending: int) -> None:
+        self._job = None
+        if pending >= 0:
+            self._job = Future()
+            self._job.set_result(bool(pending))
+
     def open_trail(self) -> Trail:
         """Return what is kept of a new stream."""
         return Trail(np.zeros((0, 0), self.network.theta.dtype))
@@ -78,7 +97,7 @@ class Learner(Descent):
             return
         if not job.done():
             self.waits += 1
-        if job.result():
+        if self._result(job):
             self.network.theta[:] = self.shadow
             self.updates += 1
         self._job = None
@@ -95,6 +114,23 @@ class Learner(Descent):
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="learn")
         self._job = self._thread.submit(self._update)
         self._due = self._events + self.every
+
+    def _result(self, job: Future[bool]) -> bool:
+        """Wait for an update; whether it is to be taken over. One that failed is as if it had not been."""
+        error = job.exception()
+        if error is None:
+            return job.result()
+        if not isinstance(error, Exception):
+            raise error
+        self.failed += 1
+        log.error("an update of the weights failed, learning goes on without it", exc_info=error)
+        self.shadow[:] = self.network.theta
+        self.mean[:] = 0
+        self.square[:] = 0
+        self.steps = 0
+        self._job = Future()
+        self._job.set_result(False)
+        return False
 
     def close(self) -> None:
         """Let a running update end, and its thread with it. The update is taken over if it is due later."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from streamrnn.learn.realtime import RealTimeLearner
 class Part:
     """What one network knows of one stream: its state in it, its forecasts for it, how strange it finds it."""
 
+    SAVED: ClassVar[tuple[str, ...]] = ("state", "trail", "calibrator", "detector")
+
     def __init__(self, member: Member, fields: int, horizons: Sequence[int], interval: float) -> None:
         self.state = member.network.blank_state()
         self.trail = member.learner.open_trail() if member.learner else None
@@ -26,6 +29,8 @@ class Part:
 
 class Member:
     """A network with a Laplace head, and its learner; None: the weights stay as they are."""
+
+    SAVED: ClassVar[tuple[str, ...]] = ("network", "learner")
 
     def __init__(self, network: Network, learner: Learner | RealTimeLearner | None) -> None:
         self.network = network

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +30,18 @@ class Blend:
     lately
         Exponentially weighted mean of log2 p of the symbols that came.
     """
+
+    SAVED: ClassVar[tuple[str, ...]] = (
+        "context",
+        "p",
+        "voices",
+        "drafts",
+        "chosen",
+        "followers",
+        "found",
+        "lately",
+    )
+    GROWS: ClassVar[frozenset[str]] = frozenset({"p"})
 
     def __init__(self, ngram: NGram) -> None:
         classes = ngram.unigrams.size
@@ -63,6 +76,8 @@ class Mixture:
     hidden
         Size of the network's h, of which a readout of the mixture's own is learned at every symbol.
     """
+
+    SAVED: ClassVar[tuple[str, ...]] = ("ngram", "count", "weights", "votes", "reliance", "readout")
 
     def __init__(self, ngram: NGram, hidden: int) -> None:
         classes = ngram.unigrams.size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
@@ -40,6 +42,8 @@ class Network:
     >>> float(net.state.sum())
     0.0
     """
+
+    SAVED: ClassVar[tuple[str, ...]] = ("theta",)
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from streamrnn.kernels import ngram
@@ -39,6 +41,9 @@ class NGram:
     >>> shares[7].round(2).tolist()
     [0.0, 1.0, 0.0, 0.0]
     """
+
+    SAVED: ClassVar[tuple[str, ...]] = ("table", "unigrams", "bigrams", "used")
+    GROWS: ClassVar[frozenset[str]] = frozenset({"table"})
 
     FIRST = 4096  # buckets at the beginning; the check of a slot begins at this bit of the hash
     BUCKET_BYTES = 2 * ngram.WAYS * (ngram.FIRST + ngram.ROOM)

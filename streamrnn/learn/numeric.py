@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ HISTORY = 8192  # events a detector ranks among, memory allowing
 class NumericStream:
     """One key's live part: scaler, readout, waiting forecasts, and what each network knows of it."""
 
+    SAVED: ClassVar[tuple[str, ...]] = ("seq", "count", "scaler", "readout", "parts", "alarm", "mean_calibrator")
+
     def __init__(self, key: str, model: NumericModel) -> None:
         fields, members = len(model.fields), model.members
         self.key = key
@@ -45,6 +48,11 @@ class NumericStream:
         self.calibrator = (
             Calibrator(fields, model.horizons, model.interval) if several else self.parts[0].calibrator
         )
+
+    @property
+    def mean_calibrator(self) -> Calibrator | None:
+        """That of the mean of several networks, None where there is only one, whose own is published."""
+        return self.calibrator if len(self.parts) > 1 else None
 
     @property
     def calibrators(self) -> list[Calibrator]:
@@ -69,6 +77,8 @@ class NumericModel:
     memory
         Bytes the detectors may use together; with many keys their histories get shorter.
     """
+
+    SAVED: ClassVar[tuple[str, ...]] = ("history", "members")
 
     def __init__(
         self,

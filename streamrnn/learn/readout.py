@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,6 +35,21 @@ class Readout:
     losses : (3, F)
         Exponentially weighted sums of their squared errors.
     """
+
+    SAVED: ClassVar[tuple[str, ...]] = (
+        "last",
+        "changes",
+        "recent",
+        "averages",
+        "features",
+        "guess",
+        "covariance",
+        "gain",
+        "weights",
+        "experts",
+        "losses",
+        "ahead",
+    )
 
     HIDDEN_MAX = 64  # units the regression reads; each one more makes an event dearer by all the others
 

@@ -6,6 +6,7 @@ There is no window: how far back a gradient reaches is up to the network, whose 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -44,6 +45,8 @@ class RealTimeLearner(Descent):
     scratch_bytes
         Bytes of scratch.
     """
+
+    SAVED: ClassVar[tuple[str, ...]] = (*Descent.SAVED, "_grad", "_losses", "_known")
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,6 +37,8 @@ class Scaler:
     >>> float(scaler.stats[0, 0].round(3))
     2.0
     """
+
+    SAVED: ClassVar[tuple[str, ...]] = ("stats", "previous", "clock", "scaled", "base")
 
     def __init__(self, fields: int) -> None:
         self.stats: Array = np.zeros((fields, 4))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,6 +27,9 @@ STRIDE = 16  # steps of a stream from one kept state to the next: a long history
 
 class SymbolStream:
     """One key's live part: hidden state, recent symbols, and the probabilities of what comes next."""
+
+    SAVED: ClassVar[tuple[str, ...]] = ("seq", "count", "trail", "state", "blend", "next")
+    GROWS: ClassVar[frozenset[str]] = frozenset({"next"})
 
     def __init__(self, key: str, model: SymbolModel) -> None:
         self.key = key
@@ -52,6 +56,8 @@ class SymbolModel:
         Ceiling of the n-gram's counts.
     """
 
+    SAVED: ClassVar[tuple[str, ...]] = ("symbols", "network", "learner", "mixture")
+
     def __init__(
         self, name: str, network: Network, learner: Learner | None, ngram_bytes: int = NGRAM_BYTES
     ) -> None:
@@ -60,8 +66,7 @@ class SymbolModel:
         self.learner = learner
         self.learners = (learner,) if learner else ()
         self.counts: Counter[str] = Counter()
-        self.alphabet: dict[str, int] = {}
-        self.symbols: list[str] = [""]
+        self.symbols = [""]
         self.warmup = learner.length if learner else 0
         self._x: Floats = np.zeros(1, network.theta.dtype)
         self._shown = np.zeros(1)
@@ -71,6 +76,16 @@ class SymbolModel:
             learner.classes = 1
             self.mixture = Mixture(NGram(ALPHABET + 1, ngram_bytes), self._hidden)
         self._aside = self.blend()  # for answers that nothing is learned from
+
+    @property
+    def symbols(self) -> list[str]:
+        """The symbols by their numbers, 0 the escape; `alphabet` has their numbers."""
+        return self._symbols
+
+    @symbols.setter
+    def symbols(self, symbols: list[str]) -> None:
+        self._symbols = symbols
+        self.alphabet = {symbol: number for number, symbol in enumerate(symbols) if number != ESCAPE}
 
     @staticmethod
     def network_for(cell: str, hidden: int, layers: int, seed: int) -> Network:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,6 +31,9 @@ class Window:
     stride
         A state is kept of every `stride`-th step of a stream; windows begin there.
     """
+
+    SAVED: ClassVar[tuple[str, ...]] = ("count", "kept", "xs", "seen", "states", "links", "random")
+    GROWS: ClassVar[frozenset[str]] = frozenset({"xs", "seen", "states", "links"})
 
     FIRST = 256  # steps there is room for at the beginning
 

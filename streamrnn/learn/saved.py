@@ -1,0 +1,156 @@
+"""The state of objects as named arrays, and back: what a checkpoint holds. It knows neither files nor pipelines.
+
+A class says in `SAVED` which of its attributes are its state: arrays, numbers, parts with a state of their own,
+tuples of such parts, lists of text. What may have another shape than in a fresh object is also in `GROWS`. The rest
+of it is made anew from the configuration, or scratch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamrnn.errors import StateError
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Part(Protocol):
+    """What has a state."""
+
+    SAVED: ClassVar[tuple[str, ...]]
+
+
+def save(part: Part, prefix: str = "") -> Arrays:
+    """Return copies of a part's state by name, `prefix` first."""
+    return {name: _array(value).copy() for name, value, *_ in _leaves(part, prefix)}
+
+
+def restore(part: Part, arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> None:
+    """Give a fresh part the state that `save` returned for one made alike.
+
+    Arrays are written in place where others may hold them.
+
+    Raises
+    ------
+    StateError
+        An array is missing, or is none that such a part can have.
+    """
+    for name, value, owner, attribute in list(_leaves(part, prefix)):
+        if name not in arrays:
+            raise StateError(f"{name}: missing")
+        _place(name, value, owner, attribute, arrays[name])
+
+
+def save_all(parts: Sequence[Part], prefix: str = "") -> Arrays:
+    """Return the states of parts made alike, each attribute of all of them in one array.
+
+    Where they differ in shape it is flat, and ``<name>:shapes`` (N, dimensions) tells them apart. A thousand
+    streams have as many arrays as one.
+    """
+    columns: dict[str, list[NDArray[Any]]] = {}
+    for part in parts:
+        for name, value, *_ in _leaves(part, prefix):
+            columns.setdefault(name, []).append(_array(value))
+    arrays: Arrays = {}
+    for name, values in columns.items():
+        if all(value.shape == values[0].shape for value in values):
+            arrays[name] = np.stack(values)
+        else:
+            arrays[name] = np.concatenate([value.ravel() for value in values])
+            arrays[name + ":shapes"] = np.array([value.shape for value in values], dtype=np.int64)
+    return arrays
+
+
+def restore_all(parts: Sequence[Part], arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> None:
+    """Give fresh parts the states that `save_all` returned.
+
+    Raises
+    ------
+    StateError
+        As `restore`.
+    """
+    if not parts:
+        return
+    names = [name for name, *_ in _leaves(parts[0], prefix)]
+    columns = {name: _split(name, arrays, len(parts)) for name in names}
+    for number, part in enumerate(parts):
+        restore(part, {name: values[number] for name, values in columns.items()}, prefix)
+
+
+def encode_text(texts: Sequence[str]) -> NDArray[np.uint8]:
+    """Return texts as an array of bytes."""
+    return np.frombuffer(json.dumps(list(texts)).encode(), np.uint8)
+
+
+def decode_text(name: str, array: NDArray[Any]) -> list[str]:
+    """Return the texts in such an array, or raise a StateError by its name."""
+    if array.dtype != np.uint8 or array.ndim != 1:
+        raise StateError(f"{name}: not texts")
+    try:
+        texts = json.loads(array.tobytes())
+    except ValueError as error:
+        raise StateError(f"{name}: not texts") from error
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise StateError(f"{name}: not texts")
+    return texts
+
+
+def _leaves(part: Part, prefix: str) -> Iterator[tuple[str, Any, Part, str]]:
+    """Name, value, owner and attribute of all that is an array in the end."""
+    for attribute in part.SAVED:
+        value = getattr(part, attribute)
+        if value is None:  # a part that this configuration does without
+            continue
+        name = prefix + attribute
+        if hasattr(value, "SAVED"):
+            yield from _leaves(value, name + ".")
+        elif isinstance(value, tuple) or (isinstance(value, list) and value and hasattr(value[0], "SAVED")):
+            for number, each in enumerate(value):
+                yield from _leaves(each, f"{name}.{number}.")
+        else:
+            yield name, value, part, attribute
+
+
+def _array(value: Any) -> NDArray[Any]:
+    return encode_text(value) if isinstance(value, list) else np.asarray(value)
+
+
+def _place(name: str, value: Any, owner: Part, attribute: str, saved: NDArray[Any]) -> None:
+    if isinstance(value, list):
+        setattr(owner, attribute, decode_text(name, saved))
+        return
+    fresh = np.asarray(value)
+    grows = attribute in getattr(owner, "GROWS", ())
+    fits = saved.ndim == fresh.ndim if grows else saved.shape == fresh.shape
+    if saved.dtype != fresh.dtype or not fits:
+        raise StateError(f"{name}: expected {fresh.dtype} {fresh.shape}, got {saved.dtype} {saved.shape}")
+    if not isinstance(value, np.ndarray):
+        setattr(owner, attribute, saved.item())
+    elif saved.shape == fresh.shape:
+        value[...] = saved
+    else:
+        setattr(owner, attribute, saved.copy())
+
+
+def _split(name: str, arrays: Mapping[str, NDArray[Any]], count: int) -> Sequence[NDArray[Any]]:
+    """The arrays of each of `count` parts out of that of all of them."""
+    shapes = arrays.get(name + ":shapes")
+    if name not in arrays:
+        raise StateError(f"{name}: missing")
+    array = arrays[name]
+    if shapes is None:
+        if array.ndim < 1 or len(array) != count:
+            raise StateError(f"{name}: expected {count} parts, got shape {array.shape}")
+        return list(array)
+    if shapes.dtype != np.int64 or shapes.ndim != 2 or len(shapes) != count or array.ndim != 1 or (shapes < 0).any():
+        raise StateError(f"{name}: expected the shapes of {count} parts")
+    sizes = shapes.prod(axis=1)
+    if sizes.sum() != array.size:
+        raise StateError(f"{name}: expected {sizes.sum()} numbers, got {array.size}")
+    ends = np.cumsum(sizes)
+    return [array[end - size : end].reshape(shape) for end, size, shape in zip(ends, sizes, shapes, strict=True)]
