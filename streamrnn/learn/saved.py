@@ -147,7 +147,8 @@ def _split(name: str, arrays: Mapping[str, NDArray[Any]], count: int) -> Sequenc
         if array.ndim < 1 or len(array) != count:
             raise StateError(f"{name}: expected {count} parts, got shape {array.shape}")
         return list(array)
-    if shapes.dtype != np.int64 or shapes.ndim != 2 or len(shapes) != count or array.ndim != 1 or (shapes < 0).any():
+    sound = shapes.dtype == np.int64 and shapes.ndim == 2 and len(shapes) == count and array.ndim == 1
+    if not sound or (shapes < 0).any():
         raise StateError(f"{name}: expected the shapes of {count} parts")
     sizes = shapes.prod(axis=1)
     if sizes.sum() != array.size:
