@@ -25,8 +25,8 @@ HEADER, TOPIC, EVENT, SESSION, MARK, GAP = 1, 2, 3, 4, 5, 6
 _MAGIC = b"streamrnn journal"
 _PREFIX = struct.Struct("<II")
 _CHECKSUM = struct.Struct("<I")
-_LENGTH = struct.Struct("<IB")  # and kind: what the checksum begins with
-_EVENT = struct.Struct("<IBBHHd")  # and flags, topic, packet id, arrival
+_LENGTH = struct.Struct("<IB")  # and kind
+_EVENT = struct.Struct("<IBBHHd")  # length and kind, then flags, topic, packet id, arrival
 _FIELDS = struct.Struct("<BHHd")  # the body of an event before its payload
 _HEADER = struct.Struct("<17sHQQ")
 _TOPIC = struct.Struct("<H")
@@ -72,15 +72,19 @@ def event(message: Message, topic: int | None, number: int) -> bytes:
     """Return the frame of a message; `topic` stands for its topic, None: the topic is in the frame."""
     payload = message.payload
     assert isinstance(payload, bytes)  # noqa: S101 only recorded rows have other payloads
-    flags = message.qos | message.retain << 2 | message.dup << 3
+    flags = message.qos
+    if message.retain:
+        flags |= _RETAIN
+    if message.dup:
+        flags |= _DUP
     if topic is None:
         name = message.topic.encode()
         payload = _TOPIC.pack(len(name)) + name + payload
         flags |= _INLINE
         topic = 0
-    head = _EVENT.pack(_EVENT.size - 4 + len(payload), EVENT, flags, topic, message.mid, message.arrival)
-    checksum = zlib.crc32(payload, zlib.crc32(head, number & 0xFFFFFFFF))
-    return b"".join((checksum.to_bytes(4, "little"), head, payload))
+    length = _EVENT.size - 4 + len(payload)
+    content = _EVENT.pack(length, EVENT, flags, topic, message.mid, message.arrival) + payload
+    return _CHECKSUM.pack(zlib.crc32(content, number & 0xFFFFFFFF)) + content
 
 
 def control(record: Session | Mark | Gap | Header | Topic, number: int) -> bytes:
@@ -134,9 +138,8 @@ def extent(data: bytes, offset: int) -> int | None:
 
 
 def _frame(kind: int, body: bytes, number: int) -> bytes:
-    head = _LENGTH.pack(1 + len(body), kind)
-    checksum = zlib.crc32(body, zlib.crc32(head, number & 0xFFFFFFFF))
-    return b"".join((checksum.to_bytes(4, "little"), head, body))
+    content = _LENGTH.pack(1 + len(body), kind) + body
+    return _CHECKSUM.pack(zlib.crc32(content, number & 0xFFFFFFFF)) + content
 
 
 def _read_event(body: bytes, topics: dict[int, str]) -> Message:

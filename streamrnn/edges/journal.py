@@ -140,12 +140,14 @@ class Journal:
             if writing is not None and (topic := writing.topics.get(message.topic)) is not None:
                 frame = frames.event(message, topic, number)
                 if len(frame) <= writing.room - writing.end:
-                    if not self._put(writing, frame):
-                        self._waiting.add(message)
-                        return number
-                    self.kept = number + 1
-                    if self._remembers:
-                        self._unsynced.append(message)
+                    try:
+                        writing.put(frame)
+                    except OSError as error:
+                        self._give_up(writing, error, message)
+                    else:
+                        self.kept = number + 1
+                        if self._remembers:
+                            self._unsynced.append(message)
                     return number
             self._take(message)
         if len(self._full) > FULL_MAX:
@@ -246,10 +248,12 @@ class Journal:
         if writing is not None:
             data = encoded([record], self.kept, writing.topics)
             if writing.end + len(data) <= writing.room:
-                if self._put(writing, data):
-                    self._note([record])
+                try:
+                    writing.put(data)
+                except OSError as error:
+                    self._give_up(writing, error, record)
                 else:
-                    self._waiting.add(record)
+                    self._note([record])
                 return
             self._finish(writing)
         self._waiting.add(record)
@@ -264,15 +268,11 @@ class Journal:
         else:
             self._go_on(writing, records)
 
-    def _put(self, writing: Writing, data: bytes) -> bool:
-        """Write at the end of a segment; when that fails the segment is given up, and it is False."""
-        try:
-            writing.put(data)
-        except OSError as error:
-            self._finish(writing)
-            self._failed(error)
-            return False
-        return True
+    def _give_up(self, writing: Writing, error: OSError, record: Kept) -> None:
+        """Have a record wait that could not be written to a segment; the next one begins with it."""
+        self._finish(writing)
+        self._failed(error)
+        self._waiting.add(record)
 
     def _begin(self, records: list[Kept]) -> Writing:
         """Write a new segment that begins with these records."""
