@@ -143,7 +143,7 @@ class Reading:
 
     def _counts(self, segment: Segment, limit: int | None) -> bool:
         """Whether anything of a segment is used: not when all of it was written again, or is too old."""
-        return limit is None or (segment.first <= limit and limit > self._since)
+        return limit is None or (segment.first <= limit and limit >= self._since)
 
     def _records(self, segment: Segment, data: bytes, limit: int | None) -> Generator[tuple[int, Kept], None, None]:
         """Read one segment, as far as it counts; `offset` is then behind its last good record."""
