@@ -2,24 +2,26 @@
 kept.
 
 A file is safetensors (its manifest in the metadata), which has no checksum of its own, and behind it a trailer: a
-CRC 32 of each megabyte, and of the trailer itself. What is in the arrays is the pipeline's business.
+CRC 32 of each megabyte, and of the trailer itself. It is written from the arrays, and arrays are made on what is
+read: the library would make two copies. What is in them is the pipeline's business.
 """
 
 from __future__ import annotations
 
-import json
+import errno
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-import safetensors.numpy
+from msgspec import Meta
 from numpy.typing import NDArray
 
-from streamrnn.edges.disk import Disk, File, set_aside
+from streamrnn.edges.disk import Disk, File, set_aside, words
 
 FORMAT = 1
 FOLDER = "checkpoints"
@@ -28,12 +30,17 @@ PART = ".part"
 GENERATIONS = 2
 BLOCK = 1 << 20
 
+_NAME = re.compile(r"([0-9]{20})\.checkpoint")
+_LOST = (errno.EIO, errno.EUCLEAN, errno.EBADMSG)  # the disk has the file, and cannot read all of it
+_LENGTH = struct.Struct("<Q")
 _END = struct.Struct("<8sIQI")  # magic, blocks, bytes before the trailer, CRC 32 of the trailer up to here
 _MAGIC = b"streamrn"
 _KINDS = {
     "bool": "BOOL", "int8": "I8", "uint8": "U8", "int16": "I16", "uint16": "U16", "int32": "I32", "uint32": "U32",
     "int64": "I64", "uint64": "U64", "float32": "F32", "float64": "F64",
 }  # fmt: skip
+_TYPES = {kind: np.dtype(name) for name, kind in _KINDS.items()}
+_Size = Annotated[int, Meta(ge=0, lt=1 << 48)]
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -53,7 +60,7 @@ class Loaded(msgspec.Struct, frozen=True):
     """A good checkpoint."""
 
     manifest: Manifest
-    arrays: dict[str, NDArray[Any]]
+    arrays: dict[str, NDArray[Any]]  # cannot be written to: all of them are in the bytes of the file
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -63,6 +70,14 @@ class Found(msgspec.Struct, frozen=True):
     older: int  # position of the generation before, that of the loaded one if there is none
     problems: list[str]  # a line for each file that is not used
     damaged: bool  # whether one of them should have been
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """Where in a file an array is, as safetensors has it."""
+
+    dtype: str
+    shape: tuple[_Size, ...]
+    data_offsets: tuple[_Size, _Size]  # bytes from the end of the head: its first, and behind its last
 
 
 class Unreadable(Exception):  # noqa: N818
@@ -82,8 +97,8 @@ def write(disk: Disk, manifest: Manifest, arrays: Mapping[str, NDArray[Any]]) ->
     OSError
         The disk failed or is full. What was there before still is.
     """
-    folder = f"{FOLDER}/{manifest.pipeline}"
-    name = f"{folder}/{manifest.position:020d}{SUFFIX}"
+    name = name_of(manifest.pipeline, manifest.position)
+    folder = name.rpartition("/")[0]
     disk.make_folder(folder)
     for left in disk.names(folder):
         if left.endswith(PART):
@@ -100,38 +115,57 @@ def write(disk: Disk, manifest: Manifest, arrays: Mapping[str, NDArray[Any]]) ->
         with suppress(OSError):  # it is removed before the next one is written, too
             disk.remove(name + PART)
         raise
-    # Only when the disk has the new name may an old one go.
+    # Only when the disk has the new name may an old one go. Those that stay are good as far as can be known without
+    # reading them: each was written and synced by this process, or verified by it at the start, where what is not
+    # good is moved away.
     disk.sync_folder(folder)
-    for old in positions(disk, manifest.pipeline)[:-GENERATIONS]:
-        disk.remove(f"{folder}/{old:020d}{SUFFIX}")
+    until_now = [each for each in positions(disk, manifest.pipeline) if each <= manifest.position]
+    for old in until_now[:-GENERATIONS]:
+        disk.remove(name_of(manifest.pipeline, old))
     return size
 
 
+def name_of(pipeline: str, position: int) -> str:
+    """Return the name of a checkpoint below the state directory.
+
+    Examples
+    --------
+    >>> name_of("machine", 1000)
+    'checkpoints/machine/00000000000000001000.checkpoint'
+    """
+    return f"{FOLDER}/{pipeline}/{position:020d}{SUFFIX}"
+
+
 def positions(disk: Disk, pipeline: str) -> list[int]:
-    """Return the positions of a pipeline's checkpoints, ascending."""
-    names = [name.removesuffix(SUFFIX) for name in disk.names(f"{FOLDER}/{pipeline}") if name.endswith(SUFFIX)]
-    return sorted(int(name) for name in names if name.isdecimal())
+    """Return the positions of a pipeline's checkpoints, ascending; other files are no business of ours."""
+    names = disk.names(f"{FOLDER}/{pipeline}")
+    return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
 
 
 def newest(disk: Disk, pipeline: str, fingerprint: str) -> Found:
-    """Return the newest good checkpoint of a pipeline made with this fingerprint; move the others aside.
+    """Return the newest good checkpoint of a pipeline made with this fingerprint; move newer files aside.
 
     Raises
     ------
     OSError
-        The disk cannot be read, or a file cannot be moved.
+        The disk cannot be read, or a good checkpoint of another fingerprint cannot be moved.
     """
-    problems, damaged = [], False
+    problems: list[str] = []
+    damaged = False
     for position in reversed(positions(disk, pipeline)):
-        name = f"{FOLDER}/{pipeline}/{position:020d}{SUFFIX}"
+        name = name_of(pipeline, position)
         try:
             loaded = load(disk, name)
         except Unreadable as error:
             damaged = True
-            problems.append(f"{name}: {error}; moved to {set_aside(disk, name)}")
+            try:
+                moved = f"moved to {set_aside(disk, name)}"
+            except OSError as fault:  # a disk that damages files is often one that cannot be written any more
+                moved = f"it could not be moved: {words(fault)}"
+            problems.append(f"{name}: {error}; {moved}")
             continue
         if loaded.manifest.fingerprint != fingerprint or loaded.manifest.format != FORMAT:
-            problems.append(f"{name}: is of another model; moved to {set_aside(disk, name)}")
+            problems.append(f"{name}: is of another model or version; moved to {set_aside(disk, name)}")
             continue
         older = [each for each in positions(disk, pipeline) if each < position]
         return Found(loaded, older[-1] if older else position, problems, damaged)
@@ -148,16 +182,29 @@ def load(disk: Disk, name: str) -> Loaded:
     OSError
         The disk cannot be read.
     """
-    data = disk.read(name)
+    try:
+        data = disk.read(name)
+    except OSError as error:
+        if error.errno in _LOST:
+            raise Unreadable(f"cannot be read: {words(error)}") from error
+        raise
     size = _verified(data)
     try:
-        (length,) = struct.unpack_from("<Q", data)
-        head = msgspec.json.decode(data[8 : 8 + length], type=dict[str, Any])
-        manifest = msgspec.json.decode(head["__metadata__"]["manifest"], type=Manifest)
-        arrays = safetensors.numpy.load(data[:size])
-    except (struct.error, msgspec.MsgspecError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        raise Unreadable(f"its checksums are good, but it is no checkpoint ({error})") from error
+        (length,) = _LENGTH.unpack_from(data)
+        start = _LENGTH.size + length
+        head = msgspec.json.decode(data[_LENGTH.size : start], type=dict[str, msgspec.Raw])
+        metadata = msgspec.json.decode(head.pop("__metadata__"), type=dict[str, str])
+        manifest = msgspec.json.decode(metadata["manifest"], type=Manifest)
+        content = memoryview(data)[start:size]
+        arrays = {name: _array(content, msgspec.json.decode(raw, type=Entry)) for name, raw in head.items()}
+    except (msgspec.MsgspecError, LookupError, ValueError, RecursionError) as error:
+        raise Unreadable(f"its checksums are right, but it is no checkpoint ({error})") from error
     return Loaded(manifest, arrays)
+
+
+def _array(content: memoryview, entry: Entry) -> NDArray[Any]:
+    first, behind = entry.data_offsets
+    return np.frombuffer(content[first:behind], _TYPES[entry.dtype]).reshape(entry.shape)
 
 
 def _verified(data: bytes) -> int:
@@ -203,21 +250,24 @@ def _pieces(manifest: Manifest, arrays: Mapping[str, NDArray[Any]]) -> Iterator[
     ordered = [(name, np.require(array, requirements="C")) for name, array in arrays.items()]
     # Larger numbers first, as the library has it: so every array begins where its kind may.
     ordered.sort(key=lambda each: -each[1].itemsize)
-    head: dict[str, Any] = {"__metadata__": {"manifest": msgspec.json.encode(manifest).decode()}}
+    head: dict[str, Entry | dict[str, str]] = {"__metadata__": {"manifest": msgspec.json.encode(manifest).decode()}}
     offset = 0
     for name, array in ordered:
-        ends = [offset, offset + array.nbytes]
-        head[name] = {"dtype": _KINDS[array.dtype.name], "shape": array.shape, "data_offsets": ends}
-        offset = ends[1]
-    text = json.dumps(head).encode()
+        behind = offset + array.nbytes
+        head[name] = Entry(_KINDS[array.dtype.name], array.shape, (offset, behind))
+        offset = behind
+    text = msgspec.json.encode(head)
     text += b" " * (-len(text) % 8)
-    yield memoryview(struct.pack("<Q", len(text)) + text)
+    yield memoryview(_LENGTH.pack(len(text)) + text)
     for _, array in ordered:
         if array.size:
             yield array.reshape(-1).view(np.uint8).data
 
 
 def _put(file: File, offset: int, data: memoryview) -> None:
-    written = file.write_at(offset, data)
-    if written < len(data):
-        raise OSError(None, f"only {written} of {len(data)} bytes could be written")
+    """Write all of `data`. What is written short is gone on with: only that says why, on a full disk."""
+    while data:
+        written = file.write_at(offset, data)
+        if not written:
+            raise OSError(errno.EIO, "nothing could be written")
+        offset, data = offset + written, data[written:]
