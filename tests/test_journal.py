@@ -780,6 +780,42 @@ def test_the_writer_waits_for_a_disk_that_is_far_behind():
     assert journal.unsynced_bytes < 5 * 300
 
 
+@pytest.mark.parametrize("part", ["begins", "ends"])
+def test_a_sync_begins_and_ends_between_two_messages(part, monkeypatch):
+    """While one is half written it waits: else what is written and what is noted would not be the same."""
+    journal = begun(FakeDisk(), "second", 10_000)
+    entered, proceed = threading.Event(), threading.Event()
+    thread = threading.Thread(target=journal.sync)
+    sync, write_at = FakeFile.sync, FakeFile.write_at
+    seen = []
+
+    def slow_sync(file):
+        entered.set()
+        proceed.wait(10)
+        sync(file)
+
+    def slow_write(file, offset, data):
+        if part == "begins":
+            thread.start()
+            seen.append(entered.wait(0.1))
+        proceed.set()
+        thread.join(0.1)
+        seen.append(journal.durable)
+        return write_at(file, offset, data)
+
+    for i in range(3):
+        journal.append(message(i))
+    monkeypatch.setattr(FakeFile, "sync", slow_sync)
+    if part == "ends":
+        thread.start()
+        entered.wait(10)
+    monkeypatch.setattr(FakeFile, "write_at", slow_write)
+    journal.append(message(3))
+    thread.join()
+    assert ([False, 0] if part == "begins" else [0]) == seen
+    assert (4 if part == "begins" else 3) == journal.durable
+
+
 class Unreliable:
     """A file of which every fifth sync fails, as that of a disk that goes bad."""
 
