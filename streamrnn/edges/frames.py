@@ -9,8 +9,8 @@ as zeros.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Callable
+from zlib import crc32
 
 import msgspec
 
@@ -32,6 +32,11 @@ _HEADER = struct.Struct("<17sHQQ")
 _TOPIC = struct.Struct("<H")
 _NUMBER = struct.Struct("<Q")
 _QOS, _RETAIN, _DUP, _INLINE = 3, 4, 8, 16
+
+# As names of their own: every message comes by here.
+_EVENT_LENGTH = _EVENT.size - 4
+_pack_event = _EVENT.pack
+_pack_checksum = _CHECKSUM.pack
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -70,8 +75,7 @@ Record = Message | Session | Mark | Gap | Header | Topic
 
 def event(message: Message, topic: int | None, number: int) -> bytes:
     """Return the frame of a message; `topic` stands for its topic, None: the topic is in the frame."""
-    payload = message.payload
-    assert isinstance(payload, bytes)  # noqa: S101 only recorded rows have other payloads
+    payload: bytes = message.payload  # type: ignore[assignment]  # only recorded rows have other payloads
     flags = message.qos
     if message.retain:
         flags |= _RETAIN
@@ -82,9 +86,9 @@ def event(message: Message, topic: int | None, number: int) -> bytes:
         payload = _TOPIC.pack(len(name)) + name + payload
         flags |= _INLINE
         topic = 0
-    length = _EVENT.size - 4 + len(payload)
-    content = _EVENT.pack(length, EVENT, flags, topic, message.mid, message.arrival) + payload
-    return _CHECKSUM.pack(zlib.crc32(content, number & 0xFFFFFFFF)) + content
+    length = _EVENT_LENGTH + len(payload)
+    content = _pack_event(length, EVENT, flags, topic, message.mid, message.arrival) + payload
+    return _pack_checksum(crc32(content, number & 0xFFFFFFFF)) + content
 
 
 def control(record: Session | Mark | Gap | Header | Topic, number: int) -> bytes:
@@ -125,7 +129,7 @@ def verified(data: bytes, offset: int, number: int) -> int | None:
     (checksum,) = _CHECKSUM.unpack_from(data, offset)
     # A view: a damaged length must not have megabytes copied.
     body = memoryview(data)[offset + _CHECKSUM.size : behind]
-    return behind if zlib.crc32(body, number & 0xFFFFFFFF) == checksum else None
+    return behind if crc32(body, number & 0xFFFFFFFF) == checksum else None
 
 
 def extent(data: bytes, offset: int) -> int | None:
@@ -139,7 +143,7 @@ def extent(data: bytes, offset: int) -> int | None:
 
 def _frame(kind: int, body: bytes, number: int) -> bytes:
     content = _LENGTH.pack(1 + len(body), kind) + body
-    return _CHECKSUM.pack(zlib.crc32(content, number & 0xFFFFFFFF)) + content
+    return _pack_checksum(crc32(content, number & 0xFFFFFFFF)) + content
 
 
 def _read_event(body: bytes, topics: dict[int, str]) -> Message:

@@ -16,7 +16,7 @@ from typing import Literal
 from streamrnn.edges import frames
 from streamrnn.edges.disk import Disk, words
 from streamrnn.edges.frames import Gap, Mark, Session
-from streamrnn.edges.segments import FOLDER, Segment, limits, listed
+from streamrnn.edges.segments import Shelf
 from streamrnn.edges.waiting import Kept, Waiting
 from streamrnn.edges.writing import Writing, begin, encoded, numbers
 from streamrnn.events import Message
@@ -67,9 +67,7 @@ class Journal:
         self._begun = 0  # number it began with
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()  # over what follows; never held while the disk is waited for
-        self._segments: list[Segment] | None = None  # None until the folder could be read
-        self._serial = 0  # of the next one
-        self._old_bytes = 0  # of all segments but the one being written
+        self._shelf = Shelf(disk)
         self._writing: Writing | None = None
         self._full: list[Writing] = []  # finished or given up, not synced and closed
         self._waiting = Waiting()  # what is to be written
@@ -103,16 +101,16 @@ class Journal:
 
     @property
     def size(self) -> int:
-        """Bytes of all segments; roughly, for those of an earlier run."""
-        return self._old_bytes + (self._writing.end if self._writing is not None else 0)
+        """Bytes of all segments; those of an earlier run count once something is written."""
+        return self._shelf.size + (self._writing.end if self._writing is not None else 0)
 
     @property
     def counts(self) -> Counter[str]:
         """appended, written (bytes), faults, failed_syncs, healed, let_go (messages of QoS 0 not kept)."""
         with self._lock:
             written = self._writing.end if self._writing is not None else 0
-            known = {"appended": self.next - self._begun, "written": self._counts["written"] + written}
-            return Counter(self._counts | known | {"let_go": self._waiting.let_go})
+            known = {"appended": self.next - self._begun, "let_go": self._waiting.let_go}
+            return Counter({**self._counts, **known, "written": self._counts["written"] + written})
 
     def begin(self, number: int, reached: int | None = None) -> None:
         """Go on with this number after what is on the disk, in a new segment.
@@ -214,22 +212,11 @@ class Journal:
     def release(self, number: int) -> None:
         """Remove the segments that hold only messages below `number`."""
         with self._lock:
-            segments = list(self._segments or ())
             busy = {each.segment for each in self._open()}
-        for segment, limit in zip(segments, limits(segments), strict=True):
-            if limit is None or limit > number or segment in busy:
-                return
-            try:
-                size = self.disk.size(segment.name)
-                self.disk.remove(segment.name)
-                self.disk.sync_folder(FOLDER)  # one after the other: a hole would be the end for who reads
-            except OSError as error:
-                log.warning("journal: %s cannot be removed: %s", segment.name, words(error))
-                return
-            with self._lock:
-                assert self._segments is not None  # noqa: S101
-                self._segments.remove(segment)
-                self._old_bytes = max(0, self._old_bytes - size)
+        try:
+            self._shelf.release(number, busy)
+        except OSError as error:
+            log.warning("journal: a segment that is not needed any more cannot be removed: %s", words(error))
 
     def close(self) -> None:
         """Have the disk take what was written, and close."""
@@ -276,18 +263,11 @@ class Journal:
 
     def _begin(self, records: list[Kept]) -> Writing:
         """Write a new segment that begins with these records."""
-        if self._segments is None:
-            segments = listed(self.disk)
-            self._old_bytes = sum(self.disk.size(segment.name) for segment in segments)
-            self._serial = segments[-1].serial + 1 if segments else 0
-            self._segments = segments
-        return begin(self.disk, self.kept, self._serial, records, self.segment_bytes)
+        return begin(self.disk, self.kept, self._shelf.serial(), records, self.segment_bytes)
 
     def _go_on(self, writing: Writing, records: list[Kept]) -> None:
         """Go on with a segment that begins with these records."""
-        assert self._segments is not None  # noqa: S101
-        self._segments.append(writing.segment)
-        self._serial = writing.segment.serial + 1
+        self._shelf.add(writing.segment)
         self._writing = writing
         self._note(records)
 
@@ -303,7 +283,7 @@ class Journal:
     def _finish(self, writing: Writing) -> None:
         """Write no more to a segment. It is closed when it is synced, if it is to be."""
         self._writing = None
-        self._old_bytes += writing.end
+        self._shelf.finished(writing.segment, writing.end)
         self._counts["written"] += writing.end
         if self.durability == "process":
             writing.close(writing.end)

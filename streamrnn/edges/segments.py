@@ -8,7 +8,7 @@ repair: what was written again is in a later one, and that wins. How segments ar
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 
 import msgspec
 
@@ -181,6 +181,59 @@ class Reading:
             self.damage = Damage(segment.name, start, end, why)
         elif alone:
             self.damage = Damage(segment.name, start, end, f"damaged: messages from {self.next} on are lost")
+
+
+class Shelf:
+    """The segments there are, as who writes them knows them. `release` may be called beside the rest."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._serial: int | None = None  # of the next segment; None until the folder could be read
+        self._sizes: dict[Segment, int] = {}  # bytes, by segment as they were made
+
+    @property
+    def size(self) -> int:
+        """Bytes of all segments but one that is being written."""
+        return sum(list(self._sizes.values()))
+
+    def serial(self) -> int:
+        """Return the serial of the next segment.
+
+        Raises
+        ------
+        OSError
+            The folder cannot be read.
+        """
+        if self._serial is None:
+            segments = listed(self._disk)
+            self._sizes = {segment: self._disk.size(segment.name) for segment in segments}
+            self._serial = segments[-1].serial + 1 if segments else 0
+        return self._serial
+
+    def add(self, segment: Segment) -> None:
+        """Take in a segment that was begun."""
+        self._sizes[segment] = 0
+        self._serial = segment.serial + 1
+
+    def finished(self, segment: Segment, size: int) -> None:
+        """Note that a segment is not written any more."""
+        self._sizes[segment] = size
+
+    def release(self, number: int, busy: Collection[Segment]) -> None:
+        """Remove the segments that hold only messages below `number`, up to the first that is busy.
+
+        Raises
+        ------
+        OSError
+            One could not be removed; it is tried again the next time.
+        """
+        segments = list(self._sizes)
+        for segment, limit in zip(segments, limits(segments), strict=True):
+            if limit is None or limit > number or segment in busy:
+                return
+            self._disk.remove(segment.name)
+            del self._sizes[segment]
+            self._disk.sync_folder(FOLDER)  # one after the other: a hole would be the end for who reads
 
 
 def cut(disk: Disk, reading: Reading) -> list[str]:
