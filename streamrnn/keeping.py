@@ -67,6 +67,7 @@ def locked(root: Path) -> Iterator[None]:
             raise StateError(f"state: {root}: in use by another streamrnn{_holder(holder)}") from None
         with suppress(OSError):  # only so that the message above can name it
             holder.write_text(f"{os.getpid()}\n")
+            holder.chmod(0o600)
         yield
     finally:
         os.close(descriptor)

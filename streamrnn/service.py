@@ -83,6 +83,7 @@ class Service:
                 if not await asyncio.to_thread(recover, self.store, self.going):
                     log.info("stopped before everything was recovered; the journal has it")
                     return
+                await asyncio.to_thread(self.store.begin)
             await self._serve(pipelines)
 
     async def _serve(self, pipelines: dict[str, Pipeline[Any]]) -> None:
@@ -100,15 +101,16 @@ class Service:
         self.connection = connection
         try:
             async with asyncio.TaskGroup() as group:
+                if self.store is not None:
+                    self.upkeep = Upkeep(self.store, self.lanes, connection, self._say_state)
+                    self.upkeep.take_up()
                 tasks = [group.create_task(connection.run(), name="mqtt")]
                 for lane in self.lanes:
                     running = lane.run(connection, self.connected)
                     tasks.append(group.create_task(running, name=f"pipeline {lane.pipeline.name}"))
                 tasks.append(group.create_task(self._report(), name="report"))
                 tasks.append(group.create_task(self.selftest.run(connection), name="self-test"))
-                if self.store is not None:
-                    self.upkeep = Upkeep(self.store, self.lanes, connection, self._say_state)
-                    self.upkeep.take_up()
+                if self.upkeep is not None:
                     tasks.append(group.create_task(self.upkeep.run(), name="upkeep"))
                 announce = group.create_task(self._announce(connection), name="announce")
                 await self.stopping.wait()

@@ -48,7 +48,6 @@ class Upkeep:
         self._fault: str | None = None
         self._not_before = 0.0  # monotonic, of the next checkpoint
         self._writing = asyncio.Lock()
-        self._syncing = asyncio.Lock()
 
     def take_up(self) -> None:
         """Hand the lanes what was journalled before the last end, and whose outputs the broker may not have."""
@@ -100,16 +99,14 @@ class Upkeep:
                 await self._sync_once()
 
     async def _sync_once(self) -> None:
-        async with self._syncing:
-            sync = self.store.journal.begin_sync()
-            await asyncio.to_thread(sync.run)
-            self.store.journal.end_sync(sync)
+        await asyncio.to_thread(self.store.journal.sync)
         self._acknowledge()
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            if self.store.journal.fault is not None and self.store.journal.retry():
+            journal = self.store.journal
+            if journal.fault is not None and await asyncio.to_thread(journal.retry):
                 self._sync_now.set()
                 self._acknowledge()
                 self.connection.resume()

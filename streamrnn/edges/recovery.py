@@ -15,10 +15,10 @@ import msgspec
 
 from streamrnn.edges import checkpoint
 from streamrnn.edges.account import Account
-from streamrnn.edges.disk import set_aside
+from streamrnn.edges.disk import words
 from streamrnn.edges.frames import Mark, Session
 from streamrnn.edges.processing import DEATHS_MAX
-from streamrnn.edges.segments import Reading
+from streamrnn.edges.segments import Reading, cut
 from streamrnn.edges.store import Store
 from streamrnn.errors import StateError
 from streamrnn.events import Message
@@ -40,7 +40,7 @@ def recover(store: Store, going: Callable[[], bool] = lambda: True) -> bool:
     try:
         return _recover(store, going)
     except OSError as error:
-        raise StateError(f"state: {(error.strerror or str(error)).lower()}") from error
+        raise StateError(f"state: {words(error)}") from error
 
 
 def _recover(store: Store, going: Callable[[], bool]) -> bool:
@@ -57,7 +57,7 @@ def _recover(store: Store, going: Callable[[], bool]) -> bool:
         account.sent = max(account.position, min(marks.get(name, 0), following))
     if not _replay(store, going):
         return False
-    store.journal.begin(following)
+    store.journal.begin(following, reading.next)
     tail = sum(len(messages) for messages in store.tails.values())
     log.info(
         "state: recovered %d messages from the journal in %.1f s; %d more are to be answered",
@@ -102,12 +102,15 @@ def _scan(store: Store, reading: Reading) -> dict[str, int]:
             store.memory.forget()
     if reading.damage is not None:
         store.counts["journal_damaged"] += 1
-        moved = [set_aside(store.disk, segment.name) for segment in reading.unread]
         log.error("state: %s; going on from message %d", reading.damage, reading.next)
-        for name in moved:
-            log.error("state: what came after is in %s", name)
     elif reading.tail:
         log.warning("state: the journal ends in %d bytes of a message that was not acknowledged", reading.tail)
+    try:
+        for name in cut(store.disk, reading):
+            log.error("state: what came after is in %s", name)
+    except OSError as error:
+        # Nothing is lost by it: what is written later begins before what should have been cut off.
+        log.warning("state: the end of the journal cannot be tidied: %s", words(error))
     return marks
 
 
@@ -167,4 +170,4 @@ def _quarantine(store: Store, number: int, message: Message) -> None:
         file.close()
         store.disk.sync_folder(QUARANTINE)
     except OSError as error:
-        log.error("state: %s: %s: it will be tried again at the next start", name, error.strerror)
+        log.error("state: %s: %s: it will be tried again at the next start", name, words(error))

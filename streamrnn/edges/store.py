@@ -18,10 +18,11 @@ from streamrnn import __version__
 from streamrnn.edges import checkpoint
 from streamrnn.edges.account import Account
 from streamrnn.edges.checkpoint import Manifest
-from streamrnn.edges.disk import Disk
+from streamrnn.edges.disk import Disk, words
 from streamrnn.edges.journal import Durability, Journal
 from streamrnn.edges.processing import Processing, Unwatched
 from streamrnn.edges.redelivery import REMEMBERED_MAX, Redelivery
+from streamrnn.errors import StateError
 from streamrnn.events import Message, Output
 from streamrnn.learn.saved import Arrays
 from streamrnn.pipeline import Pipeline
@@ -87,6 +88,23 @@ class Store:
         self.tails: dict[str, list[tuple[int, Message]]] = {name: [] for name in pipelines}
         self.counts: Counter[str] = Counter()
 
+    def begin(self) -> None:
+        """Give every pipeline that is new its first checkpoint, after recovery: the journal before is not for it.
+
+        Raises
+        ------
+        StateError
+            It cannot be written. Without it the next start would not know from where on the journal is for it.
+        """
+        for name, account in self.accounts.items():
+            if account.saved[0] < 0:
+                copy = self.copy(name, idle=not self.tails[name])
+                try:
+                    self.write(copy)
+                except OSError as error:
+                    raise StateError(f"state: {name}: no first checkpoint: {words(error)}") from error
+                self.written(copy)
+
     # As messages come
 
     @property
@@ -140,7 +158,7 @@ class Store:
         account, journal = self.accounts[name], self.journal
         if journal.fault is not None or journal.kept < journal.next:
             return False
-        if account.saved[0] < 0 or account.behind >= self.every:
+        if account.behind >= self.every or account.saved[0] < journal.gap_end:
             return True
         needed = account.needed(journal.next)
         return needed < journal.next and needed == self._needed() and journal.size > JOURNAL_BYTES_MAX
@@ -183,8 +201,9 @@ class Store:
     def checkpoint_failed(self, name: str, error: OSError) -> None:
         """Note that a copy could not be written."""
         self.counts["checkpoint_failed"] += 1
-        why = (error.strerror or str(error)).lower()
-        log.error("%s: no checkpoint: %s; the one before is good, and the journal has what came since", name, why)
+        log.error(
+            "%s: no checkpoint: %s; the one before is good, and the journal has what came since", name, words(error)
+        )
 
     def status(self) -> str:
         """Return in a line what is kept, and what went wrong."""
