@@ -97,6 +97,7 @@ def segments(disk) -> list[str]:
 # What is read is what was appended
 
 
+@settings(deadline=None)
 @given(
     records=st.lists(RECORDS, max_size=40),
     segment_bytes=st.integers(1, 2000),
@@ -1012,7 +1013,7 @@ def test_nothing_that_was_safe_is_lost_in_hundreds_of_lives():
     assert sum(life(seed) for seed in range(600)) > 300
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_nothing_that_was_safe_is_lost_in_any_life(seed):
     life(seed)
