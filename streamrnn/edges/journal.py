@@ -210,7 +210,9 @@ class Journal:
             log.warning("journal: a segment that is not needed any more cannot be removed: %s", words(error))
 
     def close(self) -> None:
-        """Have the disk take what was written, and close."""
+        """Have the disk take what was written, and close. What waits is tried once more."""
+        self.sync()
+        self.retry()
         with self._syncing:
             with self._lock:
                 if self._writing is not None:
