@@ -190,7 +190,7 @@ def check(path: ConfigPath) -> None:
     for name, spec in loaded.pipelines.items():
         with err.status("compiling kernels, or loading them from the cache"):  # on a terminal only
             speed = measure_speed(spec)
-        out.print(budget_table(name, spec, speed))
+        out.print(budget_table(name, spec, speed, keeps=loaded.state is not None))
 
 
 @app.command()
