@@ -24,7 +24,7 @@ import streamrnn
 from streamrnn import cli, config
 
 FOLDER = Path(__file__).parents[1] / "config"
-COMMANDS = ["run", "demo", "replay", "check", "schema", "sense", "version"]
+COMMANDS = ["run", "demo", "replay", "check", "schema", "sense", "version", "state"]
 MISTAKES = """\
 mqtt:
   url: http://broker
