@@ -310,7 +310,13 @@ class Life:
             (self.step_mark, 3), (self.step_sync, 4), (self.step_copy, 3), (self.step_write, 3), (self.step_retry, 2),
             (self.step_connect, 4),
         ]  # fmt: skip
-        rare = [(self.step_break, 2), (self.step_forget, 1), (self.step_fault, 1), (self.step_heal, 2), (self.step_die, 1)]
+        rare = [
+            (self.step_break, 2),
+            (self.step_forget, 1),
+            (self.step_fault, 1),
+            (self.step_heal, 2),
+            (self.step_die, 1),
+        ]
         steps, weights = zip(*often, *((step, weight * 0.5) for step, weight in rare), strict=True)
         last, last_weights = zip(*often, strict=True)
         for turn in range(5000):
