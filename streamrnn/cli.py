@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streamrnn import __version__, config, state_commands
+from streamrnn.beside import left_behind
 from streamrnn.errors import StreamrnnError, UsageError
 
 app = typer.Typer(
@@ -69,7 +70,6 @@ def run(
     """
     loaded = [(str(path), config.load(path)) for path in configs]
     log_to_stderr()
-    from streamrnn.beside import left_behind
     from streamrnn.build import merge
     from streamrnn.service import Service, signals
 
@@ -79,9 +79,6 @@ def run(
             await service.run()
 
     run_async(serve())
-    if left_behind():
-        logging.shutdown()
-        os._exit(0)
 
 
 @app.command()
@@ -249,6 +246,10 @@ def run_async(work: Any) -> None:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         raise error from None
+    if left_behind():  # kernels are being compiled, and nobody wants them any more
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(0)
 
 
 def choose(loaded: config.Config, wanted: str | None) -> tuple[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from streamrnn.config import Config
 from streamrnn.edges import processing
-from streamrnn.edges.disk import StateFolder
+from streamrnn.edges.disk import StateFolder, words
 from streamrnn.edges.processing import Processing, Unwatched, Watched
 from streamrnn.edges.store import Store
 from streamrnn.errors import StateError
@@ -48,7 +48,8 @@ def open_store(config: Config, pipelines: Mapping[str, Pipeline[Any]]) -> Iterat
 def locked(root: Path) -> Iterator[None]:
     """Hold a state directory for this process.
 
-    The lock is on the directory itself: so it is there on a disk that cannot be written, and no file is left by it.
+    The lock is on the directory itself, so that it is there on a disk that cannot be written; the file `pid` only
+    tells others who has it.
 
     Raises
     ------
@@ -59,7 +60,7 @@ def locked(root: Path) -> Iterator[None]:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise StateError(f"state: {root}: {(error.strerror or str(error)).lower()}") from error
+        raise StateError(f"state: {root}: {words(error)}") from error
     holder = root / "pid"
     try:
         try:
@@ -85,5 +86,5 @@ def _processing(root: Path) -> Processing:
     try:
         return Watched(root / processing.NAME)
     except OSError as error:
-        log.warning("state: %s: an event that kills the process will not be found out", error.strerror)
+        log.warning("state: %s: an event that kills the process will not be found out", words(error))
         return Unwatched()

@@ -57,7 +57,6 @@ class Service:
         self.store: Store | None = None
         self.upkeep: Upkeep | None = None
         self.selftest = SelfTest((), publish=False)
-        self._taken = 0  # messages, where no store numbers them
 
     async def run(self) -> None:
         """Run until stopped: by a signal (see `signals`) or by `stop`.

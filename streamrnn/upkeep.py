@@ -78,8 +78,11 @@ class Upkeep:
         self._mark()
         for lane in self.lanes:
             name = lane.pipeline.name
-            if not lane.between.is_set() or self.connection.through < self.connection.issued:
-                log.warning("%s: no last checkpoint: the broker has not all of its outputs; the journal has", name)
+            # With messages left, outputs may come that the broker does not take any more: nothing is waited for.
+            if not lane.idle.is_set() or self.connection.through < self.connection.issued:
+                log.warning(
+                    "%s: no last checkpoint, not all is answered or with the broker: the journal has it", name
+                )
             elif self.store.accounts[name].behind:
                 await self._checkpoint(lane)
         await self._sync_once()
@@ -145,8 +148,7 @@ class Upkeep:
             copy = self.store.copy(name, idle=not lane.queue)
             await self.connection.acknowledged(issued)
             self.store.sent(name, copy.manifest.position)
-            if self.store.journal.durability != "process":
-                await self._sync_once()
+            await self._sync_once()
             try:
                 await asyncio.to_thread(self.store.write, copy)
             except OSError as error:
@@ -154,3 +156,4 @@ class Upkeep:
                 self.store.checkpoint_failed(name, error)
             else:
                 self.store.written(copy)
+                await asyncio.to_thread(self.store.release)

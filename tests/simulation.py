@@ -273,6 +273,7 @@ class Life:
             self.store.checkpoint_failed(copy.manifest.pipeline, error)
         else:
             self.store.written(copy)
+            self.store.release()
 
     def step_retry(self) -> None:
         assert self.store is not None

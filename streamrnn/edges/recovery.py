@@ -104,7 +104,7 @@ def _scan(store: Store, reading: Reading) -> dict[str, int]:
         store.counts["journal_damaged"] += 1
         log.error("state: %s; going on from message %d", reading.damage, reading.next)
     elif reading.tail:
-        log.warning("state: the journal ends in %d bytes of a message that was not acknowledged", reading.tail)
+        log.warning("state: the journal ends in %d bytes that are no whole message", reading.tail)
     try:
         for name in cut(store.disk, reading):
             log.error("state: what came after is in %s", name)
@@ -170,5 +170,6 @@ def _quarantine(store: Store, number: int, message: Message) -> None:
         file.sync()
         file.close()
         store.disk.sync_folder(QUARANTINE)
+        store.processing.end()
     except OSError as error:
         log.error("state: %s: %s: it will be tried again at the next start", name, words(error))

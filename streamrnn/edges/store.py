@@ -68,7 +68,8 @@ class Store:
     tails
         After recovery, of each pipeline: messages it has not answered, or whose answers the broker may not have.
     counts
-        redelivered, recovered, resent, quarantined, checkpoints, checkpoint_failed, checkpoint_bytes.
+        redelivered, recovered, quarantined, set_aside, journal_damaged, checkpoints, checkpoint_failed;
+        checkpoint_bytes, of the newest.
     """
 
     def __init__(
@@ -196,10 +197,13 @@ class Store:
         self.counts["checkpoint_bytes"] = checkpoint.write(self.disk, copy.manifest, copy.arrays)
 
     def written(self, copy: Copy) -> None:
-        """Note that a copy is on the disk, and let go of what of the journal nothing needs any more."""
+        """Note that a copy is on the disk."""
         manifest = copy.manifest
         self.counts["checkpoints"] += 1
         self.accounts[manifest.pipeline].checkpointed(manifest.position, manifest.count)
+
+    def release(self) -> None:
+        """Let go of what of the journal nothing needs any more, on any thread: it waits for the disk."""
         self.journal.release(min(self._needed(), self.journal.next - REMEMBERED_MAX))
 
     def checkpoint_failed(self, name: str, error: OSError) -> None:
