@@ -1,4 +1,4 @@
-"""Messages that the broker delivers again are recognised, also after a restart, and no others are taken for them."""
+"""Messages that the broker delivers again are recognised, also after a restart, and no others are."""
 
 from __future__ import annotations
 
