@@ -44,12 +44,12 @@ def merge(named: Sequence[tuple[str, Config]]) -> Config:
     Raises
     ------
     ConfigError
-        Two have a pipeline of the same name, or they disagree on `mqtt`, `state` or `seed`.
+        Two have a pipeline of the same name, or they disagree on `mqtt`, `state`, `seed` or the like.
     """
     (first_name, first), problems = named[0], []
     pipelines: dict[str, PipelineSpec] = {}
     for file, config in named:
-        for part in ("mqtt", "state", "seed"):
+        for part in ("mqtt", "state", "durability", "checkpoint", "seed"):
             if getattr(config, part) != getattr(first, part):
                 problems.append(f"{file}: {part}: expected the same as in {first_name}, since they run as one")
         for name, spec in config.pipelines.items():
@@ -77,6 +77,7 @@ def mqtt_settings(config: Config) -> Settings:
         ca=tls.ca if tls else None,
         cert=tls.cert if tls else None,
         key=tls.key if tls else None,
+        keepalive=mqtt.keepalive,
         will=Will(STATE_TOPIC, b"offline"),
     )
 

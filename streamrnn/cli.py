@@ -68,6 +68,7 @@ def run(
     """
     loaded = [(str(path), config.load(path)) for path in configs]
     log_to_stderr()
+    from streamrnn.beside import left_behind
     from streamrnn.build import merge
     from streamrnn.service import Service, signals
 
@@ -77,6 +78,9 @@ def run(
             await service.run()
 
     run_async(serve())
+    if left_behind():
+        logging.shutdown()
+        os._exit(0)
 
 
 @app.command()
@@ -187,8 +191,6 @@ def check(path: ConfigPath) -> None:
         with err.status("compiling kernels, or loading them from the cache"):  # on a terminal only
             speed = measure_speed(spec)
         out.print(budget_table(name, spec, speed))
-    if loaded.state is not None:
-        err.print("state: this version keeps nothing across restarts; the key has no effect yet")
 
 
 @app.command()

@@ -6,98 +6,31 @@ import asyncio
 import logging
 import os
 import signal
-import time
-from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import msgspec
-
+from streamrnn.beside import beside
 from streamrnn.budget import budget
 from streamrnn.build import STATE_TOPIC, build_pipelines, mqtt_settings
 from streamrnn.config import Config
 from streamrnn.edges.mqtt import Connection
-from streamrnn.events import Message, Output
+from streamrnn.edges.recovery import recover
+from streamrnn.edges.store import Store
+from streamrnn.events import Message
+from streamrnn.keeping import open_store
+from streamrnn.lane import Lane, unkept
 from streamrnn.pipeline import Pipeline
-from streamrnn.specs import OutputTarget
+from streamrnn.selftest import SelfTest
+from streamrnn.upkeep import Upkeep
 from streamrnn.warm import warm
 
 log = logging.getLogger(__name__)
 
-TURN_S = 0.01  # a pipeline processes before others get the loop
-OUTSTANDING_MAX = 5000  # publishes that wait for the broker's acknowledgement before we do, too ...
-SETTLE_S = 1.0  # ... for so long
 TROUBLES = ("lost", "refused", "subscribe_refused", "redelivered", "undecodable", "publish_dropped")
 DRAIN_S = 10.0
+GOODBYE_S = 2.0
 STATUS_S = 60.0
-
-
-class Lane:
-    """One pipeline in service: its bounded queue, and the task that empties it."""
-
-    def __init__(self, pipeline: Pipeline[Any], target: OutputTarget, queue_max: int) -> None:
-        self.pipeline = pipeline
-        self.target = target
-        self.queue_max = queue_max
-        self.queue: deque[Message] = deque()
-        self.filled = asyncio.Event()
-        self.idle = asyncio.Event()
-        self.idle.set()
-
-    @property
-    def full(self) -> bool:
-        """Whether the queue has no room."""
-        return len(self.queue) >= self.queue_max
-
-    def put(self, message: Message) -> None:
-        """Add a message; the caller has seen that there is room."""
-        self.queue.append(message)
-        self.filled.set()
-        self.idle.clear()
-
-    async def run(self, connection: Connection, connected: asyncio.Event) -> None:
-        """Process messages in order until cancelled, and publish what comes of them.
-
-        While the broker is away they wait in the queue, so that no output is made that cannot be sent.
-        """
-        while True:
-            await self.filled.wait()
-            await connected.wait()
-            began = time.monotonic()
-            while self.queue and time.monotonic() - began < TURN_S:
-                was_full = self.full
-                message = self.queue.popleft()
-                for output in self.pipeline.answers(message):
-                    self.publish(connection, message, output)
-                    if time.monotonic() - began >= TURN_S:  # a long text, or a slow model
-                        await self.let_others(connection)
-                        began = time.monotonic()
-                if was_full:
-                    connection.resume()
-            if not self.queue:
-                self.filled.clear()
-                self.idle.set()
-                connection.resume()
-            await self.let_others(connection)
-
-    async def let_others(self, connection: Connection) -> None:
-        """Give the loop away, for longer when the broker is far behind with its acknowledgements."""
-        await asyncio.sleep(0)
-        if connection.outstanding >= OUTSTANDING_MAX:
-            # They come on the same socket as messages, which is not read for ever while the queue is full.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SETTLE_S):
-                    await connection.settled(below=OUTSTANDING_MAX // 2)
-
-    def publish(self, connection: Connection, message: Message, output: Output) -> None:
-        """Publish an output, with the time it took since its message arrived."""
-        if self.target.topic is None:
-            return
-        latency_us = (time.monotonic_ns() - message.clock_ns) / 1000.0
-        topic = self.target.topic.replace("{pipeline}", output.pipeline).replace("{key}", output.key)
-        payload = self.pipeline.codec.encode(msgspec.structs.replace(output, latency_us=latency_us))
-        connection.publish(topic, payload, self.target.qos, self.target.retain)
 
 
 class Service:
@@ -111,7 +44,7 @@ class Service:
     Attributes
     ----------
     ready
-        Set when kernels are warm and subscriptions are granted.
+        Set when kernels are warm, what was kept is recovered, and subscriptions are granted.
     """
 
     def __init__(self, config: Config) -> None:
@@ -121,36 +54,64 @@ class Service:
         self.connected = asyncio.Event()
         self.lanes: list[Lane] = []
         self.connection: Connection | None = None
+        self.store: Store | None = None
+        self.upkeep: Upkeep | None = None
+        self.selftest = SelfTest((), publish=False)
+        self._taken = 0  # messages, where no store numbers them
 
     async def run(self) -> None:
-        """Run until stopped: by a signal (see `signals`) or by `stop`."""
-        if self.config.state is not None:
-            log.warning("state: this version keeps nothing across restarts; the key has no effect yet")
+        """Run until stopped: by a signal (see `signals`) or by `stop`.
+
+        Raises
+        ------
+        StateError
+            Another process uses the state directory, or it cannot be made.
+        """
         for name, spec in self.config.pipelines.items():
             ceiling = budget(spec).total
             if ceiling > spec.limits.memory_mb * 2**20:
                 log.warning("%s: may need %d MiB with all its keys, above limits.memory_mb", name, ceiling >> 20)
             log.info("%s: compiling kernels, or loading them from the cache", name)
-            await asyncio.to_thread(warm, spec)
+            if not await beside(lambda spec=spec: warm(spec), self.stopping, "warm"):  # type: ignore[misc]
+                return
         pipelines = build_pipelines(self.config)
-        self.lanes = [
-            Lane(pipeline, self.config.pipelines[name].output, self.config.pipelines[name].limits.queue)
-            for name, pipeline in pipelines.items()
-        ]
+        with ExitStack() as stack:
+            for pipeline in pipelines.values():
+                stack.callback(pipeline.close)
+            if self.config.state is not None:
+                self.store = stack.enter_context(open_store(self.config, pipelines))
+                if not await asyncio.to_thread(recover, self.store, self.going):
+                    log.info("stopped before everything was recovered; the journal has it")
+                    return
+                await asyncio.to_thread(self.store.begin)
+            await self._serve(pipelines)
+
+    async def _serve(self, pipelines: dict[str, Pipeline[Any]]) -> None:
+        """Take messages and answer them until it is time to stop."""
+        answering = self.store.answers if self.store is not None else unkept
+        for name, pipeline in pipelines.items():
+            spec = self.config.pipelines[name]
+            self.lanes.append(Lane(pipeline, spec.output, spec.limits.queue, answering))
         topics: dict[str, int] = {}
         for spec in self.config.pipelines.values():
             for topic in spec.input.topic:
                 topics[topic] = max(spec.input.qos, topics.get(topic, 0))
+        self.selftest = SelfTest(list(topics), self.config.mqtt.self_test)
         connection = Connection(mqtt_settings(self.config), list(topics.items()), self.take, self._on_state)
         self.connection = connection
         try:
             async with asyncio.TaskGroup() as group:
+                if self.store is not None:
+                    self.upkeep = Upkeep(self.store, self.lanes, connection, self._say_state)
+                    self.upkeep.take_up()
                 tasks = [group.create_task(connection.run(), name="mqtt")]
-                tasks += [
-                    group.create_task(lane.run(connection, self.connected), name=f"pipeline {lane.pipeline.name}")
-                    for lane in self.lanes
-                ]
+                for lane in self.lanes:
+                    running = lane.run(connection, self.connected)
+                    tasks.append(group.create_task(running, name=f"pipeline {lane.pipeline.name}"))
                 tasks.append(group.create_task(self._report(), name="report"))
+                tasks.append(group.create_task(self.selftest.run(connection), name="self-test"))
+                if self.upkeep is not None:
+                    tasks.append(group.create_task(self.upkeep.run(), name="upkeep"))
                 announce = group.create_task(self._announce(connection), name="announce")
                 await self.stopping.wait()
                 announce.cancel()
@@ -158,18 +119,26 @@ class Service:
                 for task in tasks:
                     task.cancel()
         finally:
-            for lane in self.lanes:
-                lane.pipeline.close()
             self._log_status()
 
     def stop(self) -> None:
         """Ask the service to drain and end."""
         self.stopping.set()
 
-    def take(self, message: Message) -> bool:
-        """Put a message in the queue of every pipeline it is for; False when one of them is full."""
-        if message.topic == STATE_TOPIC:
+    def going(self) -> bool:
+        """Whether nobody asked it to stop."""
+        return not self.stopping.is_set()
+
+    def take(self, message: Message) -> bool | None:
+        """Put a message in the queue of every pipeline it is for.
+
+        True: it may be acknowledged. None: when it is safe on the disk. False: a queue is full.
+        """
+        if message.topic == STATE_TOPIC or self.selftest.is_ours(message):
             return True  # our own word, seen by a pipeline that listens to everything
+        store, upkeep = self.store, self.upkeep
+        if store is not None and upkeep is not None and (number := store.known(message)) is not None:
+            return upkeep.may_acknowledge(number, message) or None
         lanes = [lane for lane in self.lanes if lane.pipeline.keys.key(message.topic) is not None]
         full = [lane for lane in lanes if lane.full]
         if full:
@@ -177,16 +146,36 @@ class Service:
                 for lane in full:
                     lane.pipeline.counts["queue_dropped"] += 1
             return False
+        if not lanes:
+            return True
+        if store is None or upkeep is None:
+            for lane in lanes:
+                lane.put(0, message)
+            return True
+        if message.qos and store.journal.full:
+            return False
+        number = store.append(message, [lane.pipeline.name for lane in lanes])
         for lane in lanes:
-            lane.put(message)
-        return True
+            lane.put(number, message)
+        return upkeep.may_acknowledge(number, message) or None
 
     def _on_state(self, state: str) -> None:
         if state == "lost":
             self.connected.clear()
+            if self.upkeep is not None:
+                self.upkeep.connection_lost()
         elif state == "connected" and self.connection is not None:
+            if self.store is not None and not self.connection.session_present:
+                self.store.session_lost()
             self.connected.set()
-            self.connection.publish(STATE_TOPIC, b"online", 1, retain=True)
+            self._say_state()
+
+    def _say_state(self) -> None:
+        """Tell who watches `STATE_TOPIC` that we are here, and whether what we learn is being kept."""
+        fault = self.store.fault if self.store is not None else None
+        word = "online" if fault is None else f"online, not keeping: {fault}"
+        if self.connection is not None and self.connected.is_set():
+            self.connection.publish(STATE_TOPIC, word.encode(), 1, retain=True)
 
     async def _announce(self, connection: Connection) -> None:
         await connection.subscribed()
@@ -210,6 +199,10 @@ class Service:
         troubles = [f"{counts[name]} {name}" for name in TROUBLES if counts.get(name)]
         if troubles:
             log.info("mqtt: %s", ", ".join(troubles))
+        if self.store is not None:
+            log.info("state: %s", self.store.status())
+        if self.selftest.counts:
+            log.info("subscriptions: %s", ", ".join(f"{n} {name}" for name, n in self.selftest.counts.items()))
 
     async def _drain(self, connection: Connection) -> None:
         """Take no more, answer what was taken, and say goodbye; within a deadline."""
@@ -219,11 +212,19 @@ class Service:
                 connection.stop_receiving()
                 for lane in self.lanes:
                     await lane.idle.wait()
-                connection.publish(STATE_TOPIC, b"offline", 1, retain=True)
                 await connection.settled()
         except TimeoutError:
             waiting = sum(len(lane.queue) for lane in self.lanes)
-            log.warning("stopping: without the broker's goodbye, %d messages not processed", waiting)
+            kept = "; the journal has them" if self.store is not None else ""
+            log.warning("stopping: %d messages not answered, or not all outputs with the broker%s", waiting, kept)
+        if self.upkeep is not None:
+            await self.upkeep.finish()
+        try:
+            async with asyncio.timeout(GOODBYE_S if self.connected.is_set() else 0):
+                connection.publish(STATE_TOPIC, b"offline", 1, retain=True)
+                await connection.settled()
+        except TimeoutError:
+            log.warning("stopping: without the broker's goodbye")
 
 
 @contextmanager

@@ -61,6 +61,14 @@ class Mqtt(Spec, frozen=True, kw_only=True):
     username: Annotated[str | None, Meta(description="User name at the broker.")] = None
     password_file: Annotated[str | None, Meta(description="File with the password.", extra=_PATH)] = None
     tls: Annotated[Tls | None, Meta(description="Certificates for an encrypted connection.")] = None
+    keepalive: Annotated[
+        int,
+        Meta(ge=5, le=3600, description="Seconds; a broker silent for twice as long is taken for gone."),
+    ] = 30
+    self_test: Annotated[
+        bool,
+        Meta(description="Whether to publish a message to each input topic at start, to see that it comes back."),
+    ] = False
 
 
 class Input(Spec, frozen=True, kw_only=True):
@@ -301,10 +309,18 @@ class Config(Spec, frozen=True, kw_only=True):
     state: Annotated[
         str | None,
         Meta(
-            description="Folder for what outlives a restart; has no effect yet: nothing is kept.",
+            description="Folder for what outlives a restart: journal and checkpoints; absent: nothing is kept.",
             extra={"check": rules.file_path},
         ),
     ] = None
+    durability: Annotated[
+        Literal["process", "second", "power"],
+        Meta(description="What an acknowledged event outlives: our death, power lost a second later, or at once."),
+    ] = "second"
+    checkpoint: Annotated[
+        int,
+        Meta(ge=1, le=10_000_000, description="Messages of a pipeline from one checkpoint to the next."),
+    ] = 50_000
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1, description="Seed of every random number.")] = 0
     pipelines: Annotated[
         dict[Annotated[str, Meta(pattern="^[A-Za-z0-9_-]+$", extra={"check": rules.pipeline_name})], Pipeline],

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,11 @@ class Daemon:
             )
         assert found, f"never said {words!r}:\n{self.log}"
         return next(line for line in self._lines if words in line)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -120,6 +126,22 @@ class Client:
 
     def outputs(self, count: int) -> list[dict[str, Any]]:
         return [json.loads(message.payload) for message in self.wait_for(count)]
+
+    def until(self, enough: Callable[[list[paho.MQTTMessage]], bool]) -> list[paho.MQTTMessage]:
+        """Wait until what came is enough."""
+        with self._changed:
+            found = self._changed.wait_for(lambda: enough(self._got), timeout=LIMIT_S)
+        assert found, f"{len(self._got)} messages came, and were not enough"
+        return list(self._got)
+
+    @staticmethod
+    def pause(seconds: float) -> None:
+        """Let something happen that nothing tells of."""
+        time.sleep(seconds)
+
+    @property
+    def taken(self) -> list[paho.MQTTMessage]:
+        return list(self._got)
 
     @property
     def got(self) -> int:

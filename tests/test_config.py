@@ -630,7 +630,7 @@ def test_value_from_the_environment_is_not_in_a_message(monkeypatch: pytest.Monk
         ),
         (
             "client_id: [x]\n  ? mqtt://edge:hunter2@broker\n  : 1",
-            "mqtt: unknown key a text with @; expected one of url, client_id, username, password_file, tls",
+            "mqtt: unknown key a text with @; expected one of url, client_id, username, password_file, tls, keepalive, self_test",
         ),
     ],
 )
@@ -864,14 +864,18 @@ def test_resolved_text_is_read_back_as_the_same_configuration(text: str):
 
 def test_resolved_text_has_the_defaults():
     lines = resolved(loads(source("topic: a, symbol: key"))).splitlines()
-    assert lines[:8] == [
+    assert lines[:12] == [
         "mqtt:",
         "  url: mqtt://127.0.0.1:1883",
         "  client_id: streamrnn",
         "  username: null",
         "  password_file: null",
         "  tls: null",
+        "  keepalive: 30",
+        "  self_test: false",
         "state: null",
+        "durability: second",
+        "checkpoint: 50000",
         "seed: 0",
     ]
     assert "      hidden: 128" in lines

@@ -7,7 +7,9 @@ decided by who asked.
 
 from __future__ import annotations
 
+import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -40,7 +42,7 @@ class Disk(Protocol):
     """A directory, and folders in it."""
 
     def make_folder(self, name: str) -> None:
-        """Make a folder and those above it, where they are not there."""
+        """Make a folder and those above it, where they are not there. The disk has them when it returns."""
         ...
 
     def names(self, folder: str) -> list[str]:
@@ -57,6 +59,10 @@ class Disk(Protocol):
 
     def read(self, name: str) -> bytes:
         """The content of a file."""
+        ...
+
+    def size(self, name: str) -> int:
+        """Size of a file in bytes."""
         ...
 
     def rename(self, old: str, new: str) -> None:
@@ -84,7 +90,12 @@ class StateFile:
 
     def reserve(self, size: int) -> None:
         """See `File`."""
-        os.posix_fallocate(self._descriptor, 0, size)
+        try:
+            os.posix_fallocate(self._descriptor, 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # what a file system says that cannot do it
+                raise
+            os.ftruncate(self._descriptor, size)
 
     def truncate(self, size: int) -> None:
         """See `File`."""
@@ -113,7 +124,15 @@ class StateFolder:
 
     def make_folder(self, name: str) -> None:
         """See `Disk`."""
-        (self.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        above, _, own = name.rpartition("/")
+        if (self.root / name).is_dir():
+            return
+        if above:
+            self.make_folder(above)
+        if own:
+            with suppress(FileExistsError):
+                (self.root / name).mkdir(mode=0o700)
+            self.sync_folder(above)
 
     def names(self, folder: str) -> list[str]:
         """See `Disk`."""
@@ -134,6 +153,10 @@ class StateFolder:
         """See `Disk`."""
         return (self.root / name).read_bytes()
 
+    def size(self, name: str) -> int:
+        """See `Disk`."""
+        return (self.root / name).stat().st_size
+
     def rename(self, old: str, new: str) -> None:
         """See `Disk`."""
         os.replace(self.root / old, self.root / new)
@@ -152,18 +175,26 @@ class StateFolder:
 
 
 def set_aside(disk: Disk, name: str) -> str:
-    """Move a file that is of no use any more to ``set-aside/``, under a name that is free; return that name.
+    """Move a file that is of no use any more to ``set-aside/``, where it keeps its name; return what it is now.
+
+    Nothing there is ever overwritten: when the name is taken, a number is put behind it.
 
     Raises
     ------
     OSError
         It could not be moved.
     """
-    disk.make_folder("set-aside")
-    taken = set(disk.names("set-aside"))
-    flat = name.replace("/", "-")
-    free = next(each for n in range(len(taken) + 1) if (each := f"{flat}.{n}" if n else flat) not in taken)
-    disk.rename(name, f"set-aside/{free}")
-    disk.sync_folder("set-aside")
-    disk.sync_folder(name.rpartition("/")[0] or ".")
-    return f"set-aside/{free}"
+    folder, _, own = name.rpartition("/")
+    aside = f"set-aside/{folder}".rstrip("/")
+    disk.make_folder(aside)
+    taken = set(disk.names(aside))
+    free = next(each for n in range(len(taken) + 1) if (each := f"{own}.{n}" if n else own) not in taken)
+    disk.rename(name, f"{aside}/{free}")
+    disk.sync_folder(aside)  # first where it is now: a crash in between leaves it under two names, not none
+    disk.sync_folder(folder)
+    return f"{aside}/{free}"
+
+
+def words(error: OSError) -> str:
+    """Return what the system says of a fault, in its few words."""
+    return (error.strerror or str(error)).lower()

@@ -2,15 +2,15 @@
 
 A frame is a checksum (u32), a length (u32) of what follows, a kind (u8), and the body of that kind; all
 little-endian. The checksum is the CRC 32 of all behind it, begun with the number of the next message at its place:
-a frame that stood somewhere else once does not pass for one. A length of 0 is the end: room that was reserved reads
+a frame that once stood somewhere else does not pass for one. A length of 0 is the end: room that was reserved reads
 as zeros.
 """
 
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Callable
+from zlib import crc32
 
 import msgspec
 
@@ -24,12 +24,19 @@ HEADER, TOPIC, EVENT, SESSION, MARK, GAP = 1, 2, 3, 4, 5, 6
 
 _MAGIC = b"streamrnn journal"
 _PREFIX = struct.Struct("<II")
-_LENGTH = struct.Struct("<IB")  # and kind: what the checksum begins with
-_EVENT = struct.Struct("<IBBHHd")  # and flags, topic, packet id, arrival
-_HEADER = struct.Struct("<17sHQ")
+_CHECKSUM = struct.Struct("<I")
+_LENGTH = struct.Struct("<IB")  # and kind
+_EVENT = struct.Struct("<IBBHHd")  # length and kind, then flags, topic, packet id, arrival
+_FIELDS = struct.Struct("<BHHd")  # the body of an event before its payload
+_HEADER = struct.Struct("<17sHQQ")
 _TOPIC = struct.Struct("<H")
 _NUMBER = struct.Struct("<Q")
-_QOS, _RETAIN, _DUP, _INLINE = 1, 2, 4, 8
+_QOS, _RETAIN, _DUP, _INLINE = 3, 4, 8, 16
+
+# As names of their own: every message comes by here.
+_EVENT_LENGTH = _EVENT.size - 4
+_pack_event = _EVENT.pack
+_pack_checksum = _CHECKSUM.pack
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -50,9 +57,10 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """The beginning of a segment: the number of its first message."""
+    """The beginning of a segment: the number of its first message, and which of all segments it is."""
 
     first: int
+    serial: int
 
 
 class Topic(msgspec.Struct, frozen=True):
@@ -67,24 +75,27 @@ Record = Message | Session | Mark | Gap | Header | Topic
 
 def event(message: Message, topic: int | None, number: int) -> bytes:
     """Return the frame of a message; `topic` stands for its topic, None: the topic is in the frame."""
-    payload = message.payload
-    assert isinstance(payload, bytes)  # noqa: S101 only recorded rows have other payloads
-    flags = message.qos | message.retain << 1 | message.dup << 2
+    payload: bytes = message.payload  # type: ignore[assignment]  # only recorded rows have other payloads
+    flags = message.qos
+    if message.retain:
+        flags |= _RETAIN
+    if message.dup:
+        flags |= _DUP
     if topic is None:
         name = message.topic.encode()
         payload = _TOPIC.pack(len(name)) + name + payload
         flags |= _INLINE
         topic = 0
-    head = _EVENT.pack(_EVENT.size - 4 + len(payload), EVENT, flags, topic, message.mid, message.arrival)
-    checksum = zlib.crc32(payload, zlib.crc32(head, number & 0xFFFFFFFF))
-    return checksum.to_bytes(4, "little") + head + payload
+    length = _EVENT_LENGTH + len(payload)
+    content = _pack_event(length, EVENT, flags, topic, message.mid, message.arrival) + payload
+    return _pack_checksum(crc32(content, number & 0xFFFFFFFF)) + content
 
 
 def control(record: Session | Mark | Gap | Header | Topic, number: int) -> bytes:
     """Return the frame of any other record."""
     match record:
-        case Header(first):
-            return _frame(HEADER, _HEADER.pack(_MAGIC, FORMAT, first), number)
+        case Header(first, serial):
+            return _frame(HEADER, _HEADER.pack(_MAGIC, FORMAT, first, serial), number)
         case Topic(which, topic):
             return _frame(TOPIC, _TOPIC.pack(which) + topic.encode(), number)
         case Session():
@@ -100,44 +111,55 @@ def parse(data: bytes, offset: int, number: int, topics: dict[int, str]) -> tupl
 
     topics: what stands for topics in this segment so far; a Topic is added to it.
     """
-    if offset + _PREFIX.size >= len(data):
-        return None
-    checksum, length = _PREFIX.unpack_from(data, offset)
-    start, end = offset + 4, offset + 8 + length
-    if length == 0 or end > len(data):
-        return None
-    # A view: a damaged length must not have megabytes copied.
-    if zlib.crc32(memoryview(data)[start:end], number & 0xFFFFFFFF) != checksum:
-        return None
-    reader = _READERS.get(data[offset + 8])
-    if reader is None:
+    behind = verified(data, offset, number)
+    reader = _READERS.get(data[offset + _PREFIX.size]) if behind is not None else None
+    if reader is None or behind is None:
         return None
     try:
-        record = reader(data, offset + 9, end, topics)
-    except (struct.error, UnicodeDecodeError, KeyError):  # good, but of a kind we do not know the inside of
+        return reader(data[offset + _PREFIX.size + 1 : behind], topics), behind
+    except (struct.error, UnicodeDecodeError, LookupError):  # a good frame, but not of our making
         return None
-    return record, end
+
+
+def verified(data: bytes, offset: int, number: int) -> int | None:
+    """Return the offset behind the frame at an offset; None when its checksum is not right for this number."""
+    behind = extent(data, offset)
+    if behind is None:
+        return None
+    (checksum,) = _CHECKSUM.unpack_from(data, offset)
+    # A view: a damaged length must not have megabytes copied.
+    body = memoryview(data)[offset + _CHECKSUM.size : behind]
+    return behind if crc32(body, number & 0xFFFFFFFF) == checksum else None
+
+
+def extent(data: bytes, offset: int) -> int | None:
+    """Return the offset behind the frame at an offset by its length; None when it has none, or is cut short."""
+    if offset + _PREFIX.size >= len(data):
+        return None
+    _, length = _PREFIX.unpack_from(data, offset)
+    behind: int = offset + _PREFIX.size + length
+    return behind if length and behind <= len(data) else None
 
 
 def _frame(kind: int, body: bytes, number: int) -> bytes:
-    head = _LENGTH.pack(1 + len(body), kind)
-    checksum = zlib.crc32(body, zlib.crc32(head, number & 0xFFFFFFFF))
-    return checksum.to_bytes(4, "little") + head + body
+    content = _LENGTH.pack(1 + len(body), kind) + body
+    return _pack_checksum(crc32(content, number & 0xFFFFFFFF)) + content
 
 
-def _read_event(data: bytes, start: int, end: int, topics: dict[int, str]) -> Message:
-    _, _, flags, topic, mid, arrival = _EVENT.unpack_from(data, start - 5)
-    start += _EVENT.size - 5
+def _read_event(body: bytes, topics: dict[int, str]) -> Message:
+    flags, topic, mid, arrival = _FIELDS.unpack_from(body)
+    start = _FIELDS.size
     if flags & _INLINE:
-        (length,) = _TOPIC.unpack_from(data, start)
-        start += _TOPIC.size
-        name = data[start : start + length].decode()
-        start += length
+        (length,) = _TOPIC.unpack_from(body, start)
+        start += _TOPIC.size + length
+        if start > len(body):
+            raise LookupError(length)
+        name = body[start - length : start].decode()
     else:
         name = topics[topic]
     return Message(
         topic=name,
-        payload=data[start:end],
+        payload=body[start:],
         qos=flags & _QOS,
         retain=bool(flags & _RETAIN),
         dup=bool(flags & _DUP),
@@ -146,33 +168,33 @@ def _read_event(data: bytes, start: int, end: int, topics: dict[int, str]) -> Me
     )
 
 
-def _read_header(data: bytes, start: int, end: int, topics: dict[int, str]) -> Header:  # noqa: ARG001
-    magic, version, first = _HEADER.unpack(data[start:end])
+def _read_header(body: bytes, topics: dict[int, str]) -> Header:  # noqa: ARG001
+    magic, version, first, serial = _HEADER.unpack(body)
     if magic != _MAGIC or version != FORMAT:
-        raise KeyError(version)
-    return Header(first)
+        raise LookupError(version)
+    return Header(first, serial)
 
 
-def _read_topic(data: bytes, start: int, end: int, topics: dict[int, str]) -> Topic:
-    (which,) = _TOPIC.unpack_from(data, start)
-    topics[which] = data[start + _TOPIC.size : end].decode()
+def _read_topic(body: bytes, topics: dict[int, str]) -> Topic:
+    (which,) = _TOPIC.unpack_from(body)
+    topics[which] = body[_TOPIC.size :].decode()
     return Topic(which, topics[which])
 
 
-def _read_mark(data: bytes, start: int, end: int, topics: dict[int, str]) -> Mark:  # noqa: ARG001
-    (through,) = _NUMBER.unpack_from(data, start)
-    return Mark(data[start + _NUMBER.size : end].decode(), through)
+def _read_mark(body: bytes, topics: dict[int, str]) -> Mark:  # noqa: ARG001
+    (through,) = _NUMBER.unpack_from(body)
+    return Mark(body[_NUMBER.size :].decode(), through)
 
 
-def _read_gap(data: bytes, start: int, end: int, topics: dict[int, str]) -> Gap:  # noqa: ARG001
-    return Gap(*_NUMBER.unpack(data[start:end]))
+def _read_gap(body: bytes, topics: dict[int, str]) -> Gap:  # noqa: ARG001
+    return Gap(*_NUMBER.unpack(body))
 
 
-def _read_session(data: bytes, start: int, end: int, topics: dict[int, str]) -> Session:  # noqa: ARG001
+def _read_session(body: bytes, topics: dict[int, str]) -> Session:  # noqa: ARG001
     return Session()
 
 
-_READERS: dict[int, Callable[[bytes, int, int, dict[int, str]], Record]] = {
+_READERS: dict[int, Callable[[bytes, dict[int, str]], Record]] = {
     HEADER: _read_header,
     TOPIC: _read_topic,
     EVENT: _read_event,

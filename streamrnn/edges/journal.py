@@ -1,22 +1,24 @@
 """Journal: every message taken, appended before anything comes of it, in segments of some megabytes.
 
-What it promises by `safe` it keeps, whatever the disk does: what could not be written, or not be synced, waits in
-memory and is written again to a new segment. Reading it back is in `segments`. All of it is for one thread but
-`Sync.run`.
+What it promises by `safe` it keeps, whatever the disk does: what cannot be written, or not be synced, waits in
+memory and is written to a new segment later. How it is read back, and why segments that were given up do no harm,
+is in `segments`.
 """
 
 from __future__ import annotations
 
 import logging
-import time
+import threading
 from collections import Counter, deque
-from contextlib import suppress
+from collections.abc import Iterable
 from typing import Literal
 
 from streamrnn.edges import frames
-from streamrnn.edges.disk import Disk, File
-from streamrnn.edges.frames import Gap, Header, Mark, Session, Topic
-from streamrnn.edges.segments import FOLDER, Segment, listed, name_of
+from streamrnn.edges.disk import Disk, words
+from streamrnn.edges.frames import Gap, Mark, Session
+from streamrnn.edges.segments import Shelf
+from streamrnn.edges.waiting import Kept, Waiting
+from streamrnn.edges.writing import Writing, begin, encoded, numbers
 from streamrnn.events import Message
 
 log = logging.getLogger(__name__)
@@ -24,43 +26,13 @@ log = logging.getLogger(__name__)
 Durability = Literal["process", "second", "power"]
 
 SEGMENT_BYTES = 4 << 20
-WAITING_MAX = 1000  # messages that wait in memory while the disk does not take them
-WAITING_BYTES_MAX = 16 << 20
-COMPLAINT_S = 60.0
-FRAME_BYTES_MAX = 64  # of a frame and that of its topic, beside what is in them
-
-Entry = tuple[int, Message | Session]
-
-
-class Sync:
-    """What the disk is to take now; `run` may be on another thread while the journal goes on.
-
-    Attributes
-    ----------
-    kept
-        Messages below are on the disk when it has run without an `error`.
-    """
-
-    def __init__(self, disk: Disk, files: list[File], names: bool, kept: int) -> None:
-        self.disk = disk
-        self.files = files
-        self.names = names
-        self.kept = kept
-        self.error: OSError | None = None
-
-    def run(self) -> None:
-        """Wait for the disk."""
-        try:
-            for file in self.files:
-                file.sync()
-            if self.names:
-                self.disk.sync_folder(FOLDER)
-        except OSError as error:
-            self.error = error
+FULL_MAX = 3  # segments finished and not synced, then the writer waits for the disk: their messages are in memory
 
 
 class Journal:
     """The journal of a service.
+
+    `sync`, `retry` and `release` may be called on another thread than the rest. Nothing raises when the disk fails.
 
     Parameters
     ----------
@@ -81,9 +53,8 @@ class Journal:
     fault
         Why nothing can be written, in the system's words; None when all is well. Messages then wait in memory.
     gap_end
-        The number after the last message that was answered and not kept; 0 when there was none.
-    counts
-        appended, faults, failed_syncs, healed, let_go (messages of QoS 0 that were not kept).
+        The number after the last message that was answered and not kept; 0 when there was none. A checkpoint from
+        there on holds all that the journal does not.
     """
 
     def __init__(self, disk: Disk, durability: Durability = "second", segment_bytes: int = SEGMENT_BYTES) -> None:
@@ -93,19 +64,17 @@ class Journal:
         self.next = self.kept = self.durable = 0
         self.fault: str | None = None
         self.gap_end = 0
-        self.counts: Counter[str] = Counter()
-        self._segments: list[Segment] = []  # the last of them is being written if there is a file
-        self._file: File | None = None
-        self._offset = 0
-        self._size = 0  # of the segment being written
-        self._old_bytes = 0  # of the others
-        self._topics: dict[str, int] = {}
-        self._waiting: deque[Entry] = deque()
-        self._waiting_bytes = 0
-        self._unsynced: deque[Entry] = deque()  # written, and written again if a sync fails
-        self._full: list[File] = []  # files of segments that are finished and not synced
-        self._new_names = False
-        self._complained = -COMPLAINT_S
+        self._begun = 0  # number it began with
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()  # over what follows; never held while the disk is waited for
+        self._shelf = Shelf(disk)
+        self._writing: Writing | None = None
+        self._full: list[Writing] = []  # finished or given up, not synced and closed
+        self._waiting = Waiting()  # what is to be written
+        self._remembers = durability != "process"
+        self._unsynced: deque[Kept] = deque()  # what is to be written again if a sync fails
+        self._let_go = 0  # messages, before the fault
+        self._syncing = threading.Lock()  # held by one who syncs or begins anew, and so may close files
 
     @property
     def safe(self) -> int:
@@ -113,255 +82,277 @@ class Journal:
         return self.durable if self.durability == "power" else self.kept
 
     @property
-    def size(self) -> int:
-        """Bytes of all segments; roughly, for those of an earlier run."""
-        return self._old_bytes + self._offset
+    def full(self) -> bool:
+        """Whether so much waits in memory that no message of QoS 1 must be taken."""
+        return self._waiting.full
 
     @property
     def unsynced(self) -> bool:
         """Whether something was written that the disk may not have."""
-        return self.durable < self.kept or self._new_names
+        return self.unsynced_bytes > 0
 
     @property
-    def full(self) -> bool:
-        """Whether so much waits in memory that no message of QoS 1 must be taken."""
-        return len(self._waiting) >= WAITING_MAX or self._waiting_bytes >= WAITING_BYTES_MAX
+    def unsynced_bytes(self) -> int:
+        """So many bytes were; always 0 with ``process``."""
+        if self.durability == "process":
+            return 0
+        with self._lock:
+            return sum(each.end - each.synced for each in self._open())
 
-    def begin(self, number: int) -> None:
-        """Go on with this number after what is on the disk, in a new segment."""
-        self.next = self.kept = self.durable = number
-        self._segments = listed(self.disk)
-        self._old_bytes = len(self._segments) * self.segment_bytes
+    @property
+    def size(self) -> int:
+        """Bytes of all segments; those of an earlier run count once something is written."""
+        return self._shelf.size + (self._writing.end if self._writing is not None else 0)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """appended, written (bytes), faults, failed_syncs, healed, let_go (messages of QoS 0 not kept)."""
+        with self._lock:
+            written = self._writing.end if self._writing is not None else 0
+            known = {"appended": self.next - self._begun, "let_go": self._waiting.let_go}
+            return Counter({**self._counts, **known, "written": self._counts["written"] + written})
+
+    def begin(self, number: int, reached: int | None = None) -> None:
+        """Go on with this number after what is on the disk, in a new segment.
+
+        Parameters
+        ----------
+        number
+            Of the next message.
+        reached
+            Where the journal ends, if that is less (it was damaged, and a checkpoint knows more). The numbers in
+            between are nobody's, and the journal says so.
+        """
+        self.next = self.kept = self.durable = self._begun = number
+        if reached is not None and reached < number:
+            with self._lock:
+                self.kept = self.durable = reached
+                self._take(Gap(number - reached))
 
     def append(self, message: Message) -> int:
-        """Take a message; return its number. What the disk does not take waits, and `kept` stays behind.
-
-        Never raises for a fault of the disk, which is in `fault`.
-        """
-        number = self.next
-        self.next = number + 1
-        self.counts["appended"] += 1
-        if self.fault is None:
-            try:
-                self._write(number, message)
-            except OSError as error:
-                self._failed(error)
-            else:
-                return number
-        if self.full and message.qos == 0:
-            self.counts["let_go"] += 1
-        else:
-            self._wait(number, message)
+        """Take a message; return its number. What the disk does not take waits, and `kept` stays behind."""
+        with self._lock:
+            number = self.next
+            self.next = number + 1
+            writing = self._writing
+            if writing is not None and (topic := writing.topics.get(message.topic)) is not None:
+                frame = frames.event(message, topic, number)
+                if len(frame) <= writing.room - writing.end:
+                    try:
+                        writing.put(frame)
+                    except OSError as error:
+                        self._give_up(writing, error, message)
+                    else:
+                        self.kept = number + 1
+                        if self._remembers:
+                            self._unsynced.append(message)
+                    return number
+            self._take(message)
+        if len(self._full) > FULL_MAX:
+            self.sync()
         return number
 
     def session_lost(self) -> None:
         """Note that the broker has forgotten us."""
-        if self.fault is None:
-            try:
-                self._write(self.next, Session())
-            except OSError as error:
-                self._failed(error)
-            else:
-                return
-        self._wait(self.next, Session())
+        with self._lock:
+            self._take(Session())
 
     def mark(self, pipeline: str, number: int) -> None:
-        """Note that the broker has the outputs of all messages of a pipeline below `number`.
-
-        Not kept while there is a fault: outputs may then be sent twice.
-        """
-        if self.fault is None:
-            frame = frames.control(Mark(pipeline, number), self.next)
-            try:
-                self._make_room(len(frame))
-                self._put(frame)
-            except OSError as error:
-                self._failed(error)
+        """Note that the broker has the outputs of all messages of a pipeline below `number`."""
+        with self._lock:
+            self._take(Mark(pipeline, number))
 
     def retry(self) -> bool:
-        """Write what waits, to a new segment; call it now and then while there is a fault. True when all is well."""
+        """While there is a fault: write what waits, to a new segment; True if all is well. Due about once a second.
+
+        After a fault the disk is not taken at its word, it must sync what is written: else a broken one would seem
+        to heal every second.
+        """
         if self.fault is None:
             return True
-        try:
-            self._open()
-            while self._waiting:
-                number, record = self._waiting[0]
-                self._fill(number)
-                self._write(number, record)
-                self._waiting.popleft()
-                self._waiting_bytes -= _size(record)
-            self._fill(self.next)
-        except OSError as error:
-            self._failed(error)
+        if not self._syncing.acquire(blocking=False):
             return False
-        self.fault = None
-        self.counts["healed"] += 1
-        log.warning("state: the disk takes what is written again: messages are kept and acknowledged as before")
-        return True
-
-    def begin_sync(self) -> Sync:
-        """Return what is to be synced; `Sync.run` it, on any thread, then `end_sync`. One at a time."""
-        files, self._full = self._full, []
-        names, self._new_names = self._new_names, False
-        return Sync(self.disk, files if self._file is None else [*files, self._file], names, self.kept)
-
-    def end_sync(self, sync: Sync) -> None:
-        """Take note of what came of a sync. After a failed one nothing since the last good one is trusted.
-
-        The system may have dropped the pages it could not write, and say nothing the second time.
-        """
-        finished = [file for file in sync.files if file is not self._file and file not in self._full]
-        for file in finished:
-            with suppress(OSError):  # what it has to say it has said to the sync
-                file.close()
-        if sync.error is not None:
-            self.counts["failed_syncs"] += 1
-            self._new_names = True
-            self._distrust()
-            self._failed(sync.error)
-            return
-        self.durable = max(self.durable, min(sync.kept, self.kept))
-        while self._unsynced and self._unsynced[0][0] < self.durable:
-            self._unsynced.popleft()
+        try:
+            self._sync()
+            with self._lock:
+                records = self._waiting.take()
+            try:
+                writing = self._begin(records)
+                if self._remembers:
+                    writing.sync()
+            except OSError as error:
+                with self._lock:
+                    self._waiting.put_back(records)
+                    self.fault = words(error)
+                return False
+            with self._lock:
+                self._heal(writing, records)
+                return self.fault is None
+        finally:
+            self._syncing.release()
 
     def sync(self) -> None:
-        """Have the disk take what was written, and wait for it."""
-        sync = self.begin_sync()
-        sync.run()
-        self.end_sync(sync)
+        """Have the disk take what was written, and wait for it. Nothing to do with ``process``.
+
+        After a failure nothing since the last good sync is trusted: the system may have dropped the pages it could
+        not write, and say nothing the second time.
+        """
+        with self._syncing:
+            self._sync()
+
+    def begin_sync(self) -> Journal:
+        """`sync` in three steps, of which `run` is the one that waits. To be gone: call `sync` on a thread."""
+        return self
+
+    run = sync
+
+    def end_sync(self, sync: Journal) -> None:
+        """See `begin_sync`."""
 
     def release(self, number: int) -> None:
         """Remove the segments that hold only messages below `number`."""
-        while len(self._segments) > 1 and self._segments[1].first <= number:
-            segment = self._segments[0]
-            try:
-                self.disk.remove(segment.name)
-            except OSError as error:
-                log.warning("state: %s cannot be removed: %s", segment.name, words(error))
-                return
-            del self._segments[0]
-            self._old_bytes -= min(self.segment_bytes, self._old_bytes)
+        with self._lock:
+            busy = {each.segment for each in self._open()}
+        try:
+            self._shelf.release(number, busy)
+        except OSError as error:
+            log.warning("journal: a segment that is not needed any more cannot be removed: %s", words(error))
 
     def close(self) -> None:
-        """Close the files. What was not synced is with the system."""
-        self._finish()
-        for file in self._full:
-            file.close()
-        self._full.clear()
+        """Have the disk take what was written, and close."""
+        with self._syncing:
+            with self._lock:
+                if self._writing is not None:
+                    self._finish(self._writing)
+            self._sync()
 
-    def _write(self, number: int, record: Message | Session) -> None:
-        if isinstance(record, Session):
-            frame = frames.control(record, number)
-            self._make_room(len(frame))
-            self._put(frame)
-        else:
-            self._make_room(FRAME_BYTES_MAX + len(record.payload) + 8 * len(record.topic))
-            topic = self._topics.get(record.topic)
-            if topic is None:
-                topic = self._intern(record.topic, number)
-            self._put(frames.event(record, topic, number))
-            self.kept = number + 1
-        if self.durability != "process":
-            self._unsynced.append((number, record))
+    def _open(self) -> list[Writing]:
+        return self._full if self._writing is None else [*self._full, self._writing]
 
-    def _intern(self, topic: str, number: int) -> int | None:
-        """Have a number stand for a topic in this segment; None when it is to be written with every message."""
-        which = len(self._topics)
-        if len(topic) > frames.TOPIC_CHARACTERS_MAX or which >= frames.TOPICS_MAX:
-            return None
-        self._put(frames.control(Topic(which, topic), number))
-        self._topics[topic] = which
-        return which
-
-    def _fill(self, number: int) -> None:
-        """Write that the messages up to `number` were let go."""
-        if number > self.kept:
-            self._put(frames.control(Gap(number - self.kept), self.kept))
-            self.kept = self.gap_end = number
-
-    def _put(self, frame: bytes) -> None:
-        file = self._file
-        assert file is not None  # noqa: S101 room was made
-        written = file.write_at(self._offset, frame)
-        if written < len(frame):  # what is there of it will not verify, and the next segment begins before it
-            raise OSError(None, f"only {written} of {len(frame)} bytes could be written")
-        self._offset += written
-
-    def _make_room(self, size: int) -> None:
-        """Begin a new segment if there is none, or no room for so many bytes in it."""
-        if self._file is None or self._offset + size > self._size:
-            self._finish()
-            self._open(size)
-
-    def _open(self, size: int = 0) -> None:
-        """Begin a segment with the first message that is not kept, with room for one of `size` bytes at least."""
-        serial = sum(segment.first == self.kept for segment in self._segments)
-        segment = Segment(name_of(self.kept, serial), self.kept, serial)
-        header = frames.control(Header(self.kept), 0)
-        self.disk.make_folder(FOLDER)
-        file = self.disk.create(segment.name)
-        try:
-            room = max(self.segment_bytes, size + len(header))
-            file.reserve(room)
-            if file.write_at(0, header) < len(header):
-                raise OSError(None, "the beginning of a segment could not be written")
-        except OSError:
-            file.close()
-            with suppress(OSError):  # the reason is on its way already
-                self.disk.remove(segment.name)
-            raise
-        self._file, self._offset, self._size = file, len(header), room
-        self._segments.append(segment)
-        self._topics.clear()
-        self._new_names = True
-
-    def _finish(self) -> None:
-        """Be done with the segment being written: give back what is reserved, and have it synced if that is due."""
-        file, self._file = self._file, None
-        if file is None:
+    def _take(self, record: Kept) -> None:
+        """Write a record, to a new segment if need be, or have it wait."""
+        writing = self._writing
+        if writing is not None:
+            data = encoded([record], self.kept, writing.topics)
+            if writing.end + len(data) <= writing.room:
+                try:
+                    writing.put(data)
+                except OSError as error:
+                    self._give_up(writing, error, record)
+                else:
+                    self._note([record])
+                return
+            self._finish(writing)
+        self._waiting.add(record)
+        if self.fault is not None:
             return
-        with suppress(OSError):  # room that could not be given back reads as zeros
-            file.truncate(self._offset)
-        self._old_bytes += self._offset
-        self._offset = 0
-        if self.durability == "process":
-            file.close()
+        records = self._waiting.take()
+        try:
+            writing = self._begin(records)
+        except OSError as error:
+            self._waiting.put_back(records)
+            self._failed(error)
         else:
-            self._full.append(file)
+            self._go_on(writing, records)
 
-    def _wait(self, number: int, record: Message | Session) -> None:
-        self._waiting.append((number, record))
-        self._waiting_bytes += _size(record)
+    def _give_up(self, writing: Writing, error: OSError, record: Kept) -> None:
+        """Have a record wait that could not be written to a segment; the next one begins with it."""
+        self._finish(writing)
+        self._failed(error)
+        self._waiting.add(record)
 
-    def _distrust(self) -> None:
-        """Have everything since the last good sync written again."""
-        self._finish()
-        for file in self._full:
-            file.close()
+    def _begin(self, records: list[Kept]) -> Writing:
+        """Write a new segment that begins with these records."""
+        return begin(self.disk, self.kept, self._shelf.serial(), records, self.segment_bytes)
+
+    def _go_on(self, writing: Writing, records: list[Kept]) -> None:
+        """Go on with a segment that begins with these records."""
+        self._shelf.add(writing.segment)
+        self._writing = writing
+        self._note(records)
+
+    def _note(self, records: list[Kept]) -> None:
+        """Note that records were written."""
+        for record in records:
+            self.kept += numbers(record)
+            if isinstance(record, Gap):
+                self.gap_end = self.kept
+        if self._remembers:
+            self._unsynced.extend(records)
+
+    def _finish(self, writing: Writing) -> None:
+        """Write no more to a segment. It is closed when it is synced, if it is to be."""
+        self._writing = None
+        self._shelf.finished(writing.segment, writing.end)
+        self._counts["written"] += writing.end
+        if self.durability == "process":
+            writing.close(writing.end)
+        else:
+            self._full.append(writing)
+
+    def _sync(self) -> None:
+        """See `sync`; the caller holds `_syncing`."""
+        if self.durability == "process":
+            return
+        with self._lock:
+            covered = [(each, each.end) for each in self._open()]
+            kept = self.kept
+            records, self._unsynced = self._unsynced, deque()
+        try:
+            for each, end in covered:
+                if each.synced < end:
+                    each.sync()
+        except OSError as error:
+            with self._lock:
+                self._distrust(error, records)
+            return
+        with self._lock:
+            self.durable = kept
+            for each, end in covered:
+                each.synced = end
+            finished = [each for each in self._full if each.synced == each.end]
+            self._full = [each for each in self._full if each.synced < each.end]
+        for each in finished:
+            each.close(each.end)
+
+    def _distrust(self, error: OSError, records: Iterable[Kept]) -> None:
+        """Have what was written since the last good sync be written again: these records, and those since."""
+        self._counts["failed_syncs"] += 1
+        if self._writing is not None:
+            self._finish(self._writing)
+        for each in self._full:
+            # Nobody was told that it is kept with `power`. Else it is better than nothing, should we die now.
+            each.close(each.synced if self.durability == "power" else each.end)
         self._full.clear()
-        self._waiting.extendleft(reversed(self._unsynced))
-        self._waiting_bytes += sum(_size(record) for _, record in self._unsynced)
+        self._waiting.put_back([*records, *self._unsynced])
         self._unsynced.clear()
         self.kept = self.durable
+        self._failed(error)
 
     def _failed(self, error: OSError) -> None:
-        """Write nothing more until `retry`."""
-        self._finish()
-        self.counts["faults"] += self.fault is None
-        self.fault = words(error)
-        now = time.monotonic()
-        if now - self._complained >= COMPLAINT_S:
-            self._complained = now
+        """Write nothing until `retry`."""
+        if self.fault is None:
+            self._counts["faults"] += 1
+            self._let_go = self._waiting.let_go
             log.error(
-                "state: %s: messages are answered, but not kept and not acknowledged until the disk takes them",
-                self.fault,
+                "journal: %s: messages are answered, but not kept, and not acknowledged until they can be",
+                words(error),
             )
+        self.fault = words(error)
 
-
-def words(error: OSError) -> str:
-    """Return what the system says, in its few words."""
-    return (error.strerror or str(error)).lower()
-
-
-def _size(record: Message | Session) -> int:
-    return len(record.payload) + len(record.topic) if isinstance(record, Message) else 0
+    def _heal(self, writing: Writing, records: list[Kept]) -> None:
+        """All is well again."""
+        self._go_on(writing, records)
+        if self._remembers:
+            writing.synced = writing.end
+            self.durable = self.kept
+            self._unsynced.clear()
+        self.fault = None
+        self._counts["healed"] += 1
+        lost = self._waiting.let_go - self._let_go
+        log.warning(
+            "journal: the disk takes what is written again: what waited is kept%s",
+            f", but for {lost} messages of QoS 0" if lost else "",
+        )
+        for record in self._waiting.take():  # came while the disk was waited for
+            self._take(record)

@@ -27,8 +27,9 @@ __all__ = ["Connection", "Receive", "Settings", "Will", "reachable"]
 
 log = logging.getLogger(__name__)
 
-Receive = Callable[[Message], bool]
-"""Called on the loop in arrival order. True: taken, acknowledged at once. False: not now, see `resume`."""
+Receive = Callable[[Message], bool | None]
+"""Called on the loop in arrival order. True: taken, acknowledged at once. None: taken, to be acknowledged later by
+`Connection.acknowledge`. False: not now, see `resume`."""
 
 HELD_MAX = 1000  # more than brokers let be in flight (mosquitto 20, EMQX 32)
 
@@ -43,9 +44,9 @@ class Connection:
     topics
         Subscriptions as (filter, qos), made anew at every connect.
     receive
-        Takes each message. QoS 1 is acknowledged when it returns True; on False the message is held
-        un-acknowledged and the socket is left unread until `resume`, while QoS 0 is dropped. What it raises
-        ends `run`.
+        Takes each message. QoS 1 is acknowledged when it returns True; on None it is the receiver's to
+        acknowledge; on False the message is held un-acknowledged and the socket is left unread until `resume`,
+        while QoS 0 is dropped. What it raises ends `run`.
     on_state
         Told ``connected`` (the broker has answered, `session_present` is known, no message has come yet),
         ``subscribed`` and ``lost``.
@@ -74,6 +75,7 @@ class Connection:
         self.session_present = False
         self._outbox = Outbox(self.counts)
         self._held: deque[Message] = deque()  # QoS 1, not taken yet
+        self._owed: dict[int, Message] = {}  # by packet id: taken, to be acknowledged by the receiver
         self._deaf = False
         self._link: Link | None = None
         self._granted = asyncio.Event()
@@ -102,6 +104,16 @@ class Connection:
     def outstanding(self) -> int:
         """QoS 1 publishes the broker has not acknowledged yet."""
         return self._outbox.outstanding
+
+    @property
+    def issued(self) -> int:
+        """QoS 1 publishes so far."""
+        return self._outbox.issued
+
+    @property
+    def through(self) -> int:
+        """The broker has acknowledged so many of them, from the first on without a gap."""
+        return self._outbox.through
 
     async def run(self) -> None:
         """Keep the connection up until cancelled.
@@ -137,6 +149,15 @@ class Connection:
         if self._held:
             self._pace()
 
+    def acknowledge(self, message: Message) -> None:
+        """Tell the broker that a message is kept, for which the receiver had returned None.
+
+        Nothing if the connection it came by is gone: its packet id may by now be another message's.
+        """
+        if self._link is not None and self._owed.get(message.mid) is message:
+            del self._owed[message.mid]
+            self._link.acknowledge(message)
+
     async def settled(self, below: int = 1) -> None:
         """Wait until fewer than `below` QoS 1 publishes are outstanding; raises what ended the connection.
 
@@ -146,7 +167,13 @@ class Connection:
         """
         if self._ended is not None and self.outstanding >= below:
             raise self._ended
-        await self._outbox.settled(below)
+        await self._outbox.until(lambda: self.outstanding < below)
+
+    async def acknowledged(self, issued: int) -> None:
+        """Wait until the broker has the first `issued` publishes of QoS 1; raises what ended the connection."""
+        if self._ended is not None and self.through < issued:
+            raise self._ended
+        await self._outbox.until(lambda: self.through >= issued)
 
     def resume(self) -> None:
         """Offer again what was not taken, in order, and read on when all of it is."""
@@ -244,7 +271,9 @@ class Connection:
     def _forget(self) -> None:
         self._outbox.lost()
         self._granted.clear()
-        self._held.clear()  # Un-acknowledged: the broker sends them again if it keeps our session.
+        # Un-acknowledged: the broker sends them again if it keeps our session.
+        self._held.clear()
+        self._owed.clear()
 
     def _end(self, exc: Exception) -> None:
         if self._ended is None:
@@ -273,6 +302,10 @@ class Connection:
         except Exception as exc:
             self._fail(exc)
             return False
+        if taken is None:
+            if message.qos:
+                self._owed[message.mid] = message
+            return True
         if taken:
             self._link.acknowledge(message)
         return taken

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
+from collections.abc import Callable
 
 from streamrnn.edges.link import Link
 
@@ -19,10 +20,19 @@ class Outbox:
     def __init__(self, counts: Counter[str]) -> None:
         self._counts = counts
         self._link: Link | None = None  # only while connected
-        self._waiting: deque[tuple[str, bytes, bool]] = deque()  # QoS 1, published while the connection was down
-        self._unacked: set[int] = set()  # packet ids of QoS 1
+        # QoS 1, published while the connection was down; with which of all publishes each is, as below
+        self._waiting: deque[tuple[int, str, bytes, bool]] = deque()
+        self._unacked: dict[int, int] = {}  # packet ids of QoS 1, oldest first
         self._unsent: set[int] = set()  # packet ids of QoS 0, not yet written to the socket
-        self._settling: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self.issued = 0  # publishes of QoS 1 so far
+
+    @property
+    def through(self) -> int:
+        """The broker has acknowledged so many of the publishes of QoS 1, from the first on without a gap."""
+        if self._unacked:
+            return next(iter(self._unacked.values()))
+        return self._waiting[0][0] if self._waiting else self.issued
 
     @property
     def outstanding(self) -> int:
@@ -34,17 +44,20 @@ class Outbox:
         full = (self.outstanding if qos else len(self._unsent)) >= OUTSTANDING_MAX
         if full or (qos == 0 and self._link is None):
             self._counts["publish_dropped"] += 1
-        elif self._link is not None:
-            self._send(self._link, topic, payload, qos, retain)
+            return
+        which = self.issued
+        self.issued += qos
+        if self._link is not None:
+            self._send(self._link, which, topic, payload, qos, retain)
         else:
-            self._waiting.append((topic, payload, retain))
+            self._waiting.append((which, topic, payload, retain))
 
     def connected(self, link: Link) -> None:
         """Send what has waited; what was under way at the loss paho has sent again by now."""
         self._link = link
         while self._waiting:
-            topic, payload, retain = self._waiting.popleft()
-            self._send(link, topic, payload, 1, retain)
+            which, topic, payload, retain = self._waiting.popleft()
+            self._send(link, which, topic, payload, 1, retain)
 
     def lost(self) -> None:
         """Keep from now on; QoS 0 not yet written is gone."""
@@ -57,30 +70,30 @@ class Outbox:
         if mid in self._unsent:
             self._unsent.discard(mid)
             return
-        self._unacked.discard(mid)
+        self._unacked.pop(mid, None)
         self._counts["acknowledged"] += 1
-        for below, waiter in self._settling:
-            if self.outstanding < below and not waiter.done():
+        for reached, waiter in self._waiters:
+            if not waiter.done() and reached():
                 waiter.set_result(None)
 
-    async def settled(self, below: int) -> None:
-        """Wait until fewer than `below` are outstanding, or until `fail`."""
-        while self.outstanding >= below:
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """Wait until that is so, which only acknowledgements can bring about, or until `fail`."""
+        while not reached():
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            entry = (below, waiter)
-            self._settling.append(entry)
+            entry = (reached, waiter)
+            self._waiters.append(entry)
             try:
                 await waiter
             finally:
-                self._settling.remove(entry)
+                self._waiters.remove(entry)
 
     def fail(self, exc: Exception) -> None:
         """Raise `exc` in whoever waits for acknowledgements that will not come."""
-        for _, waiter in self._settling:
+        for _, waiter in self._waiters:
             if not waiter.done():
                 waiter.set_exception(exc)
 
-    def _send(self, link: Link, topic: str, payload: bytes, qos: int, retain: bool) -> None:
+    def _send(self, link: Link, which: int, topic: str, payload: bytes, qos: int, retain: bool) -> None:
         try:
             mid = link.send(topic, payload, qos, retain)
         except ValueError as exc:
@@ -90,4 +103,7 @@ class Outbox:
             self._counts["publish_dropped"] += 1
         else:
             self._counts["published"] += 1
-            (self._unacked if qos else self._unsent).add(mid)
+            if qos:
+                self._unacked[mid] = which
+            else:
+                self._unsent.add(mid)

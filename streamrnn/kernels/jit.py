@@ -157,11 +157,13 @@ def _compile(function: Function, forceinline: bool = False, fastmath: set[str] =
 
 
 def _save_if_possible(compiled: Any) -> None:
-    """Let a full disk cost a compilation at the next start, not this one: Numba raises what saving meets."""
+    """Seal what is saved; let a full disk cost a compilation at the next start, not this one as Numba would."""
     save = compiled._cache.save_overload
 
     def save_or_not(signature: object, code: object) -> None:
         with contextlib.suppress(OSError):
             save(signature, code)
+        # At once: another process that starts meanwhile empties what is not sealed, and both would never be done.
+        seal(CACHE)
 
     compiled._cache.save_overload = save_or_not

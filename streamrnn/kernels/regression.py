@@ -62,8 +62,10 @@ def shrink(covariance: Floats, features: Floats, gain: Floats) -> None:
     row = 0
     for i in range(n):
         own, x = 0.0, features[i]
+        # Two loops: one that adds up and writes would add up in another order where the arrays lie close together.
         for j in range(i):
             own += covariance[row + j] * features[j]
+        for j in range(i):
             gain[j] += covariance[row + j] * x
         gain[i] += own + covariance[row + i] * x
         row += i + 1

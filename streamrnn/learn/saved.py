@@ -27,7 +27,7 @@ class Part(Protocol):
 
 def save(part: Part, prefix: str = "") -> Arrays:
     """Return copies of a part's state by name, `prefix` first."""
-    return {name: _array(value).copy() for name, value, *_ in _leaves(part, prefix)}
+    return {name: _array(values[0]).copy() for name, values, *_ in _leaves([part], prefix)}
 
 
 def restore(part: Part, arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> None:
@@ -40,10 +40,10 @@ def restore(part: Part, arrays: Mapping[str, NDArray[Any]], prefix: str = "") ->
     StateError
         An array is missing, or is none that such a part can have.
     """
-    for name, value, owner, attribute in list(_leaves(part, prefix)):
+    for name, values, owners, attribute in list(_leaves([part], prefix)):
         if name not in arrays:
             raise StateError(f"{name}: missing")
-        _place(name, value, owner, attribute, arrays[name])
+        _place(name, values[0], owners[0], attribute, arrays[name])
 
 
 def save_all(parts: Sequence[Part], prefix: str = "") -> Arrays:
@@ -52,17 +52,15 @@ def save_all(parts: Sequence[Part], prefix: str = "") -> Arrays:
     Where they differ in shape it is flat, and ``<name>:shapes`` (N, dimensions) tells them apart. A thousand
     streams have as many arrays as one.
     """
-    columns: dict[str, list[NDArray[Any]]] = {}
-    for part in parts:
-        for name, value, *_ in _leaves(part, prefix):
-            columns.setdefault(name, []).append(_array(value))
     arrays: Arrays = {}
-    for name, values in columns.items():
-        if all(value.shape == values[0].shape for value in values):
-            arrays[name] = np.stack(values)
+    for name, values, *_ in _leaves(parts, prefix):
+        column = [_array(value) for value in values]
+        shapes = {value.shape for value in column}
+        if len(shapes) == 1:
+            arrays[name] = np.array(column)
         else:
-            arrays[name] = np.concatenate([value.ravel() for value in values])
-            arrays[name + ":shapes"] = np.array([value.shape for value in values], dtype=np.int64)
+            arrays[name] = np.concatenate([value.ravel() for value in column])
+            arrays[name + ":shapes"] = np.array([value.shape for value in column], dtype=np.int64)
     return arrays
 
 
@@ -74,12 +72,9 @@ def restore_all(parts: Sequence[Part], arrays: Mapping[str, NDArray[Any]], prefi
     StateError
         As `restore`.
     """
-    if not parts:
-        return
-    names = [name for name, *_ in _leaves(parts[0], prefix)]
-    columns = {name: _split(name, arrays, len(parts)) for name in names}
-    for number, part in enumerate(parts):
-        restore(part, {name: values[number] for name, values in columns.items()}, prefix)
+    for name, values, owners, attribute in list(_leaves(parts, prefix)):
+        for owner, value, array in zip(owners, values, _split(name, arrays, len(parts)), strict=True):
+            _place(name, value, owner, attribute, array)
 
 
 def encode_text(texts: Sequence[str]) -> NDArray[np.uint8]:
@@ -100,20 +95,22 @@ def decode_text(name: str, array: NDArray[Any]) -> list[str]:
     return texts
 
 
-def _leaves(part: Part, prefix: str) -> Iterator[tuple[str, Any, Part, str]]:
-    """Name, value, owner and attribute of all that is an array in the end."""
-    for attribute in part.SAVED:
-        value = getattr(part, attribute)
-        if value is None:  # a part that this configuration does without
+def _leaves(parts: Sequence[Part], prefix: str) -> Iterator[tuple[str, Sequence[Any], Sequence[Part], str]]:
+    """Name, values, owners and attribute of all that is an array in the end, of parts that are made alike."""
+    if not parts:
+        return
+    for attribute in parts[0].SAVED:
+        values = [getattr(part, attribute) for part in parts]
+        first, name = values[0], prefix + attribute
+        if first is None:  # a part that this configuration does without
             continue
-        name = prefix + attribute
-        if hasattr(value, "SAVED"):
-            yield from _leaves(value, name + ".")
-        elif isinstance(value, tuple) or (isinstance(value, list) and value and hasattr(value[0], "SAVED")):
-            for number, each in enumerate(value):
-                yield from _leaves(each, f"{name}.{number}.")
+        if hasattr(first, "SAVED"):
+            yield from _leaves(values, name + ".")
+        elif isinstance(first, tuple) or (isinstance(first, list) and first and hasattr(first[0], "SAVED")):
+            for number in range(len(first)):
+                yield from _leaves([value[number] for value in values], f"{name}.{number}.")
         else:
-            yield name, value, part, attribute
+            yield name, values, parts, attribute
 
 
 def _array(value: Any) -> NDArray[Any]:
@@ -147,7 +144,8 @@ def _split(name: str, arrays: Mapping[str, NDArray[Any]], count: int) -> Sequenc
         if array.ndim < 1 or len(array) != count:
             raise StateError(f"{name}: expected {count} parts, got shape {array.shape}")
         return list(array)
-    if shapes.dtype != np.int64 or shapes.ndim != 2 or len(shapes) != count or array.ndim != 1 or (shapes < 0).any():
+    sound = shapes.dtype == np.int64 and shapes.ndim == 2 and len(shapes) == count and array.ndim == 1
+    if not sound or (shapes < 0).any():
         raise StateError(f"{name}: expected the shapes of {count} parts")
     sizes = shapes.prod(axis=1)
     if sizes.sum() != array.size:

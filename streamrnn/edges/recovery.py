@@ -1,0 +1,173 @@
+"""Recovery: the state a service had, from its newest good checkpoints and the journal.
+
+It ends where the journal does. What was answered without the broker having the answers is left to be answered
+again.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from streamrnn.edges import checkpoint
+from streamrnn.edges.account import Account
+from streamrnn.edges.disk import words
+from streamrnn.edges.frames import Mark, Session
+from streamrnn.edges.processing import DEATHS_MAX
+from streamrnn.edges.segments import Reading, cut
+from streamrnn.edges.store import Store
+from streamrnn.errors import StateError
+from streamrnn.events import Message
+
+log = logging.getLogger(__name__)
+
+QUARANTINE = "quarantine"
+SAY_S = 5.0
+
+
+def recover(store: Store, going: Callable[[], bool] = lambda: True) -> bool:
+    """Bring the fresh pipelines of a store to where they were; False when `going` said to stop before.
+
+    Raises
+    ------
+    StateError
+        The directory cannot be read, or a good checkpoint does not fit the pipeline of its fingerprint.
+    """
+    try:
+        return _recover(store, going)
+    except OSError as error:
+        raise StateError(f"state: {words(error)}") from error
+
+
+def _recover(store: Store, going: Callable[[], bool]) -> bool:
+    began = time.monotonic()
+    damaged = {account.pipeline for account in store.accounts.values() if _load(store, account)}
+    reading = Reading(store.disk)
+    marks = _scan(store, reading)
+    following = max([reading.next, *(account.position for account in store.accounts.values())])
+    for name, account in store.accounts.items():
+        if account.saved[0] < 0:
+            # A pipeline that is new, or whose model is, begins now. One whose checkpoints are damaged has the
+            # journal.
+            account.position = reading.begins if name in damaged else following
+        account.sent = max(account.position, min(marks.get(name, 0), following))
+    if not _replay(store, going):
+        return False
+    store.journal.begin(following, reading.next)
+    tail = sum(len(messages) for messages in store.tails.values())
+    log.info(
+        "state: recovered %d messages from the journal in %.1f s; %d more are to be answered",
+        store.counts["recovered"], time.monotonic() - began, tail,
+    )  # fmt: skip
+    return True
+
+
+def _load(store: Store, account: Account) -> bool:
+    """Restore the newest good checkpoint of a pipeline; whether there was none because of damage."""
+    name = account.pipeline
+    found = checkpoint.newest(store.disk, name, account.fingerprint)
+    for problem in found.problems:
+        store.counts["set_aside"] += 1
+        log.error("state: %s", problem)
+    if found.loaded is None:
+        if found.problems:
+            log.error("%s: begins anew: there is no checkpoint to go on from", name)
+        return found.damaged
+    manifest = found.loaded.manifest
+    store.pipelines[name].restore(found.loaded.arrays)
+    account.position, account.chain = manifest.position, manifest.chain
+    account.count = account.noted = manifest.count
+    account.saved = (manifest.position, manifest.count)
+    account.older = (found.older, -1)
+    log.info("%s: goes on from its checkpoint after %d messages", name, manifest.count)
+    return False
+
+
+def _scan(store: Store, reading: Reading) -> dict[str, int]:
+    """Read the whole journal; return up to where the broker has the outputs, by pipeline.
+
+    What cannot be read behind a damage is moved aside: nothing goes on from there.
+    """
+    marks: dict[str, int] = {}
+    for number, record in reading:
+        if isinstance(record, Message):
+            store.memory.note(record, number)
+        elif isinstance(record, Mark):
+            marks[record.pipeline] = record.number
+        elif isinstance(record, Session):
+            store.memory.forget()
+    if reading.damage is not None:
+        store.counts["journal_damaged"] += 1
+        log.error("state: %s; going on from message %d", reading.damage, reading.next)
+    elif reading.tail:
+        log.warning("state: the journal ends in %d bytes of a message that was not acknowledged", reading.tail)
+    try:
+        for name in cut(store.disk, reading):
+            log.error("state: what came after is in %s", name)
+    except OSError as error:
+        # Nothing is lost by it: what is written later begins before what should have been cut off.
+        log.warning("state: the end of the journal cannot be tidied: %s", words(error))
+    return marks
+
+
+def _replay(store: Store, going: Callable[[], bool]) -> bool:
+    """Have the pipelines process what came after their checkpoints; False when told to stop."""
+    since = min(account.position for account in store.accounts.values())
+    reading = Reading(store.disk, since)
+    left_out = {int(name.removesuffix(".json")) for name in store.disk.names(QUARANTINE) if name[0].isdecimal()}
+    said = time.monotonic()
+    for number, record in reading:
+        if not isinstance(record, Message):
+            continue
+        if not going():
+            return False
+        if number == store.processing.suspect and store.processing.deaths >= DEATHS_MAX:
+            left_out.add(number)
+            _quarantine(store, number, record)
+        for account in store.accounts.values():
+            pipeline = store.pipelines[account.pipeline]
+            if number < account.position or pipeline.keys.key(record.topic) is None:
+                continue
+            account.noted += 1
+            if number in left_out:
+                account.done(number, None)
+            elif number < account.sent:
+                for _ in store.answers(pipeline, number, record):
+                    pass
+                store.counts["recovered"] += 1
+            else:
+                taken = msgspec.structs.replace(record, clock_ns=time.monotonic_ns())
+                store.tails[account.pipeline].append((number, taken))
+        if time.monotonic() - said >= SAY_S:
+            said = time.monotonic()
+            log.info("state: recovering, at message %d", number)
+    return True
+
+
+def _quarantine(store: Store, number: int, message: Message) -> None:
+    """Put a message that killed the process where a person can look at it; it is not tried again."""
+    store.counts["quarantined"] += 1
+    name = f"{QUARANTINE}/{number}.json"
+    payload = message.payload if isinstance(message.payload, bytes) else b""
+    content = {
+        "number": number,
+        "topic": message.topic,
+        "payload_base64": base64.b64encode(payload).decode(),
+        "qos": message.qos,
+        "retain": message.retain,
+        "arrival": message.arrival,
+    }
+    log.error("state: message %d on %.100r killed the process twice: left out, see %s", number, message.topic, name)
+    try:
+        store.disk.make_folder(QUARANTINE)
+        file = store.disk.create(name)
+        file.write_at(0, msgspec.json.encode(content))
+        file.sync()
+        file.close()
+        store.disk.sync_folder(QUARANTINE)
+    except OSError as error:
+        log.error("state: %s: %s: it will be tried again at the next start", name, words(error))

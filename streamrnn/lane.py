@@ -1,0 +1,121 @@
+"""Lane: one pipeline in service, its bounded queue and the task that empties it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any, Protocol
+
+import msgspec
+
+from streamrnn.edges.mqtt import Connection
+from streamrnn.events import Message, Output
+from streamrnn.pipeline import Pipeline
+from streamrnn.specs import OutputTarget
+
+TURN_S = 0.01  # a pipeline processes before others get the loop
+OUTSTANDING_MAX = 5000  # publishes that wait for the broker's acknowledgement before we do, too ...
+SETTLE_S = 1.0  # ... for so long
+
+
+class Answering(Protocol):
+    """Has a pipeline answer a message, and notes that it has."""
+
+    def __call__(self, pipeline: Pipeline[Any], number: int, message: Message) -> Iterator[Output]: ...
+
+
+def unkept(pipeline: Pipeline[Any], number: int, message: Message) -> Iterator[Output]:  # noqa: ARG001
+    """Answer a message where nothing is kept."""
+    return pipeline.answers(message)
+
+
+class Lane:
+    """One pipeline in service: its bounded queue, and the task that empties it.
+
+    Attributes
+    ----------
+    done
+        Messages below this number are processed, and their outputs handed to the connection.
+    between
+        Set while no message is half processed: a text of many characters gives the loop away in between.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline[Any], target: OutputTarget, queue_max: int, answering: Answering = unkept
+    ) -> None:
+        self.pipeline = pipeline
+        self.target = target
+        self.queue_max = queue_max
+        self.answering = answering
+        self.queue: deque[tuple[int, Message]] = deque()
+        self.filled = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self.done = 0
+        self.between = asyncio.Event()
+        self.between.set()
+
+    @property
+    def full(self) -> bool:
+        """Whether the queue has no room."""
+        return len(self.queue) >= self.queue_max
+
+    def put(self, number: int, message: Message) -> None:
+        """Add a message; the caller has seen that there is room."""
+        self.queue.append((number, message))
+        self.filled.set()
+        self.idle.clear()
+
+    def take_up(self, messages: Iterable[tuple[int, Message]]) -> None:
+        """Begin with what was journalled and not answered before the last end, however much it is."""
+        for number, message in messages:
+            self.put(number, message)
+
+    async def run(self, connection: Connection, connected: asyncio.Event) -> None:
+        """Process messages in order until cancelled, and publish what comes of them.
+
+        While the broker is away they wait in the queue, so that no output is made that cannot be sent.
+        """
+        while True:
+            await self.filled.wait()
+            await connected.wait()
+            began = time.monotonic()
+            while self.queue and time.monotonic() - began < TURN_S:
+                was_full = self.full
+                number, message = self.queue.popleft()
+                self.between.clear()
+                for output in self.answering(self.pipeline, number, message):
+                    self.publish(connection, message, output)
+                    if time.monotonic() - began >= TURN_S:  # a long text, or a slow model
+                        await self.let_others(connection)
+                        began = time.monotonic()
+                self.between.set()
+                self.done = number + 1
+                if was_full:
+                    connection.resume()
+            if not self.queue:
+                self.filled.clear()
+                self.idle.set()
+                connection.resume()
+            await self.let_others(connection)
+
+    async def let_others(self, connection: Connection) -> None:
+        """Give the loop away, for longer when the broker is far behind with its acknowledgements."""
+        await asyncio.sleep(0)
+        if connection.outstanding >= OUTSTANDING_MAX:
+            # They come on the same socket as messages, which is not read for ever while the queue is full.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_S):
+                    await connection.settled(below=OUTSTANDING_MAX // 2)
+
+    def publish(self, connection: Connection, message: Message, output: Output) -> None:
+        """Publish an output, with the time it took since its message arrived."""
+        if self.target.topic is None:
+            return
+        latency_us = (time.monotonic_ns() - message.clock_ns) / 1000.0
+        topic = self.target.topic.replace("{pipeline}", output.pipeline).replace("{key}", output.key)
+        payload = self.pipeline.codec.encode(msgspec.structs.replace(output, latency_us=latency_us))
+        connection.publish(topic, payload, self.target.qos, self.target.retain)
