@@ -26,8 +26,7 @@ def fingerprint(name: str, spec: PipelineSpec, seed: int) -> str:
         "pipeline": name,
         "seed": seed,
         "fields": spec.input.fields,
-        "symbol": spec.input.symbol,
-        "text": spec.input.payload == "text",
+        "symbol": spec.input.symbol,  # of a text there is neither
         "model": spec.model,
         "horizons": spec.forecast.horizons,
         "learns": spec.learn.enabled,

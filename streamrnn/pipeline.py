@@ -145,6 +145,8 @@ class Pipeline(Generic[S]):
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `save` returned, bit for bit. For a fresh pipeline of the same configuration.
 
+        Limits may be others: streams beyond them are let go.
+
         Raises
         ------
         StateError
@@ -156,6 +158,10 @@ class Pipeline(Generic[S]):
         for key in decode_text(KEYS, arrays[KEYS]):
             self.streams[key] = self.model.open_stream(key)
         restore_all(list(self.streams.values()), arrays, "streams.")
+        while len(self.streams) > self.keys_max:  # limits may have been lowered meanwhile
+            self._let_go()
+        if self.streams:
+            self.model.share(self.streams.values())
 
     def close(self) -> None:
         """Let a running weight update end, and the learner's thread with it."""
@@ -177,8 +183,7 @@ class Pipeline(Generic[S]):
             stream = self.model.open_stream(event.key)
             self.streams[event.key] = stream
             if len(self.streams) > self.keys_max:
-                self.streams.popitem(last=False)
-                self.counts["keys_let_go"] += 1
+                self._let_go()
             self.model.share(self.streams.values())
         else:
             self.streams.move_to_end(event.key)
@@ -186,6 +191,11 @@ class Pipeline(Generic[S]):
         if not learn:
             self.counts["retained"] += 1
         return self.model.process_one(stream, event, learn)
+
+    def _let_go(self) -> None:
+        """Let go of the stream unused longest."""
+        self.streams.popitem(last=False)
+        self.counts["keys_let_go"] += 1
 
     def _complain(self, error: PayloadError, topic: str) -> None:
         """Log a reason at most once a minute: a broken sensor must not fill the disk."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamrnn.edges import frames
@@ -32,6 +32,7 @@ CONTROLS = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(message=MESSAGES, number=NUMBERS, before=st.binary(max_size=20), after=st.binary(max_size=20))
 def test_a_message_comes_back_with_its_topic_inside(message, number, before, after):
     frame = frames.event(message, None, number)
@@ -39,12 +40,14 @@ def test_a_message_comes_back_with_its_topic_inside(message, number, before, aft
     assert expected == frames.parse(before + frame + after, len(before), number, {})
 
 
+@settings(deadline=None)
 @given(message=MESSAGES, which=st.integers(0, 65535), number=NUMBERS)
 def test_a_message_comes_back_with_a_number_for_its_topic(message, which, number):
     frame = frames.event(message, which, number)
     assert (message, len(frame)) == frames.parse(frame, 0, number, {which: message.topic})
 
 
+@settings(deadline=None)
 @given(record=CONTROLS, number=NUMBERS)
 def test_every_other_record_comes_back(record, number):
     frame = frames.control(record, number)
@@ -53,6 +56,7 @@ def test_every_other_record_comes_back(record, number):
     assert topics == ({record.number: record.topic} if isinstance(record, Topic) else {})
 
 
+@settings(deadline=None)
 @given(record=CONTROLS | MESSAGES, number=NUMBERS, other=NUMBERS)
 def test_a_frame_is_only_good_at_the_place_of_its_number(record, number, other):
     frame = frames.event(record, None, number) if isinstance(record, Message) else frames.control(record, number)
@@ -60,6 +64,7 @@ def test_a_frame_is_only_good_at_the_place_of_its_number(record, number, other):
     assert same == (frames.parse(frame, 0, other, {}) is not None)
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=200), offset=st.integers(0, 210), number=NUMBERS)
 @example(data=b"\0" * 100, offset=0, number=0)
 @example(data=b"\xff" * 100, offset=0, number=0)
@@ -68,6 +73,7 @@ def test_no_bytes_make_reading_fail(data, offset, number):
     assert frames.parse(data, offset, number, {}) is None  # none of these has a checksum by chance
 
 
+@settings(deadline=None)
 @given(kind=st.integers(0, 255), body=st.binary(max_size=80), number=NUMBERS)
 @example(kind=frames.EVENT, body=b"", number=0)
 @example(kind=frames.EVENT, body=b"\x10" + b"\0" * 12 + b"\xff\xff", number=0)

@@ -17,8 +17,14 @@ from streamrnn.build import build_pipeline
 from streamrnn.codecs import encode
 from streamrnn.errors import StateError
 from streamrnn.events import Message
+from streamrnn.learn.descent import GOOD_EVERY, Trail
 from streamrnn.learn.learner import Learner
+from streamrnn.learn.member import Member
+from streamrnn.learn.network import Network
+from streamrnn.learn.ngram import NGram
+from streamrnn.learn.realtime import RealTimeLearner
 from streamrnn.learn.saved import Arrays, restore, restore_all, save, save_all
+from streamrnn.learn.window import Window
 from streamrnn.pipeline import Pipeline
 
 SMALL = "every: 2, windows: 2, length: 4, history: 64"
@@ -34,6 +40,7 @@ SETUPS = {
     "ensemble": f"{NUMERIC}, model: {{hidden: 4, ensemble: 2}}, learn: {{{SMALL}}}, limits: {{keys: 3}}",
     "fixed": f"{NUMERIC}, model: {{hidden: 4}}, learn: {{enabled: false}}",
     "long": f"{NUMERIC}, model: {{hidden: 4}}, learn: {{every: 4, windows: 4, length: 32, history: 8192}}",
+    "cramped": f"{NUMERIC}, model: {{hidden: 4}}, learn: {{{SMALL}}}, limits: {{keys: 9000, memory_mb: 16}}",
     "symbols": f"{SYMBOLS}, learn: {{{SMALL}}}, limits: {{keys: 3}}",
     "text": f"input: {{topic: plant/+, payload: text}}, model: {{hidden: 6}}, learn: {{{SMALL}}}",
     "fixed symbols": f"{SYMBOLS}, learn: {{enabled: false}}",
@@ -75,6 +82,14 @@ def restored(setup: str, arrays: Arrays) -> Pipeline[Any]:
     return pipeline
 
 
+def assert_same(expected: Arrays, actual: Arrays) -> None:
+    assert list(expected) == list(actual)
+    for name, array in expected.items():
+        assert array.dtype == actual[name].dtype, name
+        assert array.shape == actual[name].shape, name
+        assert array.tobytes() == actual[name].tobytes(), name
+
+
 @pytest.mark.parametrize("setup", SETUPS)
 @pytest.mark.parametrize("at", [0, 1, 6, 73, 180])
 def test_a_restored_pipeline_answers_as_one_that_went_on(setup: str, at: int) -> None:
@@ -88,8 +103,31 @@ def test_a_restored_pipeline_answers_as_one_that_went_on(setup: str, at: int) ->
     twice = restored(setup, arrays)
     assert expected[later:] == answers(twice, rows[at:])
     assert expected[later:] == answers(original, rows[at:])  # saving had disturbed nothing
+    assert_same(undisturbed.save(), original.save())
+    assert_same(undisturbed.save(), again.save())
     for pipeline in (original, undisturbed, again, twice):
         pipeline.close()
+
+
+@pytest.mark.parametrize(("setup", "at"), [("long", 500), ("cramped", 500), ("text", 900)])
+def test_what_has_grown_is_restored_as_long_as_it_was(setup: str, at: int) -> None:
+    rows = messages(setup, at + 100)
+    original = fresh(setup)
+    answers(original, rows[:at])
+    again = restored(setup, original.save())
+    model = again.model
+    if setup == "long":
+        assert len(model.members[0].learner.window.xs) > Window.FIRST
+    elif setup == "text":
+        assert len(model.mixture.ngram.table) > NGram.FIRST
+        assert len(model.symbols) > 20
+    else:
+        longest = max(again.streams.values(), key=lambda stream: stream.count)
+        assert longest.count > 2 * model.history
+        assert longest.parts[0].detector.rings.shape[1] == model.history
+    assert answers(original, rows[at:]) == answers(again, rows[at:])
+    original.close()
+    again.close()
 
 
 @settings(max_examples=25, deadline=None)
@@ -117,11 +155,7 @@ def test_what_is_saved_of_a_restored_pipeline_is_the_same(setup: str) -> None:
     answers(original, messages(setup, 90))
     arrays = original.save()
     pipeline = restored(setup, arrays)
-    again = pipeline.save()
-    assert list(arrays) == list(again)
-    for name, array in arrays.items():
-        assert array.dtype == again[name].dtype, name
-        np.testing.assert_array_equal(array, again[name], err_msg=name)
+    assert_same(arrays, pipeline.save())
     original.close()
     pipeline.close()
 
@@ -133,8 +167,7 @@ def test_a_copy_does_not_follow_what_comes_later() -> None:
     arrays = pipeline.save()
     before = {name: array.copy() for name, array in arrays.items()}
     answers(pipeline, rows[60:])
-    for name, array in before.items():
-        np.testing.assert_array_equal(array, arrays[name], err_msg=name)
+    assert_same(before, arrays)
     pipeline.close()
 
 
@@ -155,14 +188,140 @@ def test_an_array_that_is_missing_or_of_another_form_is_refused_by_name(setup: s
                 restored(setup, other)
 
 
+def test_counts_of_symbols_get_more_room_at_the_event_at_which_they_would_have() -> None:
+    rows = messages("text", 900)
+    original = fresh("text")
+    answers(original, rows[:450])
+    again = restored("text", original.save())
+    assert len(again.model.mixture.ngram.table) == NGram.FIRST
+    assert answers(original, rows[450:]) == answers(again, rows[450:])
+    assert len(again.model.mixture.ngram.table) > NGram.FIRST
+    assert_same(original.save(), again.save())
+    original.close()
+    again.close()
+
+
+def test_the_silence_after_an_alert_holds_across_a_restart() -> None:
+    rng = random.Random(2)
+    values = [[math.sin(i / 9) + rng.gauss(0, 0.1), rng.gauss(3, 0.5)] for i in range(330)]
+    for i in (300, 304, 308):
+        values[i] = [90.0 + i, -400.0 - i]
+    rows = [
+        Message("plant/a", f'{{"ts": {1.7e9 + 60 * i}, "a": {a}, "b": {b}}}'.encode())
+        for i, (a, b) in enumerate(values)
+    ]
+    original = fresh("fixed")
+    assert b'"anomaly":true' in answers(original, rows[:301])[-1]
+    again = restored("fixed", original.save())
+    later = answers(original, rows[301:])
+    assert not any(b'"anomaly":true' in output for output in later)
+    assert later == answers(again, rows[301:])
+
+
+def test_what_grows_does_so_in_one_dimension_only() -> None:
+    pipeline = fresh("gru")
+    answers(pipeline, messages("gru", 200))
+    arrays = pipeline.save()
+    pipeline.close()
+    name = "model.members.0.learner.window.xs"
+    with pytest.raises(StateError, match=name.replace(".", r"\.")):
+        restored("gru", arrays | {name: np.concatenate([arrays[name]] * 2, axis=1)})
+
+
+class Guarded:
+    """A network that learns, shown noise and, at times, what its guards are there for."""
+
+    def __init__(self, cell: str, every: int, rate: float) -> None:
+        self.network = Network(cell, inputs=2, hidden=2, outputs=1, head="laplace")
+        self.learner: Learner | RealTimeLearner
+        if cell == "lru":
+            self.learner = RealTimeLearner(self.network, fields=1, every=every, rate=rate)
+        else:
+            window = Window(64, 2, 1, self.network.blank_state(), (1,))
+            self.learner = Learner(self.network, window, every, windows=1, length=2, rate=rate)
+        self.member = Member(self.network, self.learner)
+        self.trail: Trail = self.learner.open_trail()
+        self.state = self.network.blank_state()
+
+    def show(self, events: list[tuple[list[float], float]]) -> list[bytes]:
+        y, thetas = np.zeros(self.network.width, np.float32), []
+        for x, value in events:
+            self.learner.before_step()
+            given = np.array(x, np.float32)
+            self.learner.observe(self.trail, given, np.array([value]), self.state)
+            self.network.advance(self.state, given, y)
+            self.learner.after_step()
+            thetas.append(self.network.theta.tobytes())
+        return thetas
+
+    def counts(self) -> tuple[int | float, ...]:
+        learner = self.learner
+        return learner.updates, learner.dropped, learner.rollbacks, learner.steps, learner.rate
+
+    def again(self) -> Guarded:
+        cell = "lru" if isinstance(self.learner, RealTimeLearner) else "gru"
+        other = Guarded(cell, self.learner.every, self.learner._full_rate)
+        for name in ("member", "trail"):
+            restore(getattr(other, name), save(getattr(self, name)))
+        other.state[:] = self.state
+        return other
+
+
+def troubles(count: int, *wild: tuple[int, int, float]) -> list[tuple[list[float], float]]:
+    """Noise; wild (start, events, value) are targets in its place."""
+    rng = random.Random(5)
+    events = [([rng.gauss(0, 1), rng.gauss(0, 1)], rng.gauss(0, 0.3)) for _ in range(count)]
+    for start, times, value in wild:
+        events[start : start + times] = [(x, value) for x, _ in events[start : start + times]]
+    return events
+
+
+@pytest.mark.parametrize("cell", ["gru", "lru"])
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("shift", range(-1, 7))
+def test_the_guards_of_learning_go_on_where_they_were(cell: str, every: int, shift: int) -> None:
+    start = every * (GOOD_EVERY + 40)  # by now jumps are told
+    bad, worse = start + 40, start + 80
+    events = troubles(
+        start + every * (GOOD_EVERY + 200),  # until a halved rate has come back
+        (start, 5 * every, 1e6),
+        (bad, 2 * every, math.inf),
+        (worse, 4 * every, math.inf),
+    )
+    undisturbed, saved = Guarded(cell, every, 0.01), Guarded(cell, every, 0.01)
+    expected = undisturbed.show(events)
+    assert undisturbed.learner.rollbacks >= 1
+    assert undisturbed.learner.dropped >= 8
+    got, last = [], 0
+    for stop in (start - 20, start + shift, bad + shift, worse + shift, worse + 60, len(events)):
+        got += saved.show(events[last:stop])
+        last, former = stop, saved
+        saved = former.again()
+        former.learner.close()
+    saved.learner.before_step()
+    undisturbed.learner.before_step()
+    assert expected == got
+    assert undisturbed.counts() == saved.counts()
+    undisturbed.learner.close()
+    saved.learner.close()
+
+
+def test_another_rate_of_learning_holds_at_once_after_a_restart() -> None:
+    former, other = Guarded("gru", 1, 0.01), Guarded("gru", 1, 0.002)
+    former.learner._halvings = 3
+    restore(other.member, save(former.member))
+    assert other.learner.rate == 0.002 / 8
+    former.learner.close()
+
+
 # Of every class with a state: what of its attributes is none.
 SCRATCH = {
     "Alarm": set(),
     "Blend": set(),
-    "Calibrator": {"horizons", "alpha"},
-    "Detector": set(),
-    "Learner": {"network", "every", "decay", "failed", "good", "length", "scratch_bytes", "_full_rate", "_grad",
-                "_batch", "_scratch", "_job", "_thread"} - {"good"},
+    "Calibrator": {"horizons", "alpha", "made", "residual", "log_scale", "error"},
+    "Detector": {"loudness"},
+    "Learner": {"network", "every", "decay", "waits", "failed", "length", "scratch_bytes", "_full_rate", "_grad",
+                "_batch", "_scratch", "_job", "_thread"},
     "Member": {"y"},
     "Mixture": {"_shares", "_orders"},
     "NGram": {"buckets_max", "_hashes"},
@@ -170,10 +329,10 @@ SCRATCH = {
     "NumericModel": {"name", "fields", "horizons", "interval", "memory", "counts", "learners", "warmup"},
     "NumericStream": {"key", "calibrator"},
     "Part": set(),
-    "Readout": {"_read"},
-    "RealTimeLearner": {"network", "every", "decay", "failed", "horizons", "length", "scratch_bytes",
+    "Readout": {"gain", "ahead", "_read"},
+    "RealTimeLearner": {"network", "every", "decay", "waits", "failed", "horizons", "length", "scratch_bytes",
                         "_full_rate", "_recurrence", "_notes"},
-    "Scaler": {"_phi"},
+    "Scaler": {"scaled", "base", "_phi"},
     "SymbolModel": {"name", "learners", "counts", "_symbols", "alphabet", "warmup", "_x", "_shown", "_hidden",
                     "_aside"},
     "SymbolStream": {"key"},
@@ -208,7 +367,7 @@ def test_every_attribute_is_either_saved_or_known_to_be_none_of_the_state() -> N
 
 class Leaf:
     SAVED = ("number", "share", "row", "words", "rng")
-    GROWS = frozenset({"row"})
+    GROWS = {"row": 0}  # noqa: RUF012
 
     def __init__(self) -> None:
         self.number = 0
@@ -223,7 +382,7 @@ class Leaf:
         st.tuples(
             st.integers(-(2**63), 2**63 - 1),
             st.floats(allow_nan=False),
-            st.lists(st.floats(allow_nan=False), max_size=4),
+            st.lists(st.floats(allow_nan=False), min_size=1, max_size=4),
             st.lists(st.text(), min_size=1),
             st.integers(0, 2**64 - 1),
         ),
@@ -270,3 +429,36 @@ def test_an_update_that_fails_is_counted_and_learning_goes_on(
     answers(pipeline, rows[100:])
     assert learner.updates > updates + 10
     pipeline.close()
+
+
+def test_a_thread_that_the_system_refuses_is_an_update_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = fresh("gru")
+    rows = messages("gru", 120)
+    learner = pipeline.model.learners[0]
+    with monkeypatch.context() as patch:
+        patch.setattr("threading.Thread.start", lambda _: (_ for _ in ()).throw(RuntimeError("no more threads")))
+        answers(pipeline, rows[:40])
+    failed = learner.failed
+    assert failed >= 10
+    assert learner.updates == 0
+    answers(pipeline, rows[40:])
+    assert learner.failed <= failed + 1  # the last that was refused, at its event
+    assert learner.updates > 10
+    pipeline.close()
+
+
+def test_an_update_that_failed_is_saved_as_one_that_was_held_back(caplog: pytest.LogCaptureFixture) -> None:
+    pipeline = fresh("gru")
+    rows = messages("gru", 80)
+    learner = pipeline.model.learners[0]
+    learner._descend = lambda _: (_ for _ in ()).throw(MemoryError("no room"))
+    last = next(i for i, row in enumerate(rows) if (answers(pipeline, [row]), learner._job)[1]) + 1
+    arrays = pipeline.save()
+    assert caplog.text.count("an update of the weights failed") == 1
+    del learner._descend
+    again = restored("gru", arrays)
+    assert answers(pipeline, rows[last:]) == answers(again, rows[last:])
+    assert (learner.failed, again.model.learners[0].failed) == (1, 0)
+    assert learner.updates == again.model.learners[0].updates > 0
+    pipeline.close()
+    again.close()

@@ -200,15 +200,6 @@ class Journal:
         with self._syncing:
             self._sync()
 
-    def begin_sync(self) -> Journal:
-        """`sync` in three steps, of which `run` is the one that waits. To be gone: call `sync` on a thread."""
-        return self
-
-    run = sync
-
-    def end_sync(self, sync: Journal) -> None:
-        """See `begin_sync`."""
-
     def release(self, number: int) -> None:
         """Remove the segments that hold only messages below `number`."""
         with self._lock:
@@ -219,7 +210,9 @@ class Journal:
             log.warning("journal: a segment that is not needed any more cannot be removed: %s", words(error))
 
     def close(self) -> None:
-        """Have the disk take what was written, and close."""
+        """Have the disk take what was written, and close. What waits is tried once more."""
+        self.sync()
+        self.retry()
         with self._syncing:
             with self._lock:
                 if self._writing is not None:

@@ -42,7 +42,7 @@ class Calibrator:
         How far from the mean events have been of late, scaled units: intervals end there.
     """
 
-    SAVED: ClassVar[tuple[str, ...]] = ("q", "reach", "waiting", "made", "residual", "log_scale", "error")
+    SAVED: ClassVar[tuple[str, ...]] = ("q", "reach", "waiting")
 
     def __init__(self, fields: int, horizons: Sequence[int], interval: float = 0.9) -> None:
         self.horizons = np.array(horizons, dtype=np.int64)

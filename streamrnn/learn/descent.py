@@ -46,20 +46,19 @@ class Descent:
     every
         Learned events between updates.
     rate, decay
-        Adam's learning rate, halved at a roll-back and won back slowly; decoupled weight decay.
+        Adam's learning rate to begin with; decoupled weight decay.
 
     Attributes
     ----------
     updates, dropped, rollbacks, waits, failed
         Updates taken over; updates that guards held back; returns to older weights; updates the network
-        had to wait for; updates that ended in an error.
+        had to wait for; updates that ended in an error. Of these two each process has a count of its own.
     """
 
     SAVED: ClassVar[tuple[str, ...]] = (
         "updates",
         "dropped",
         "rollbacks",
-        "waits",
         "shadow",
         "mean",
         "square",
@@ -67,16 +66,15 @@ class Descent:
         "steps",
         "loss",
         "spread",
-        "rate",
         "_jumps",
         "_bad",
+        "_halvings",
         "_events",
     )
 
     def __init__(self, network: Network, every: int, rate: float, decay: float) -> None:
         self.network = network
         self.every = every
-        self.rate = rate
         self.decay = decay
         self.updates = 0
         self.dropped = 0
@@ -94,8 +92,14 @@ class Descent:
         self._jumps = 0
         self._bad = 0
         self._full_rate = rate
+        self._halvings = 0
         self._grad: Floats = np.zeros_like(theta)
         self._events = 0
+
+    @property
+    def rate(self) -> float:
+        """The learning rate, halved at every roll-back and won back slowly."""
+        return self._full_rate * 0.5**self._halvings
 
     def _descend(self, loss: float) -> bool:
         """Step the shadow by the gradient of `loss`; False when a guard held it back."""
@@ -112,7 +116,7 @@ class Descent:
         self._bad = 0
         if self.steps % GOOD_EVERY == 0:
             self.good[:] = self.shadow
-            self.rate = min(2.0 * self.rate, self._full_rate)
+            self._halvings = max(self._halvings - 1, 0)
         return True
 
     def _adam(self, count: int) -> None:
@@ -142,7 +146,7 @@ class Descent:
             self.mean[:] = 0
             self.square[:] = 0
             self.steps = 0
-            self.rate *= 0.5
+            self._halvings += 1
             self.rollbacks += 1
             self._bad = 0
             return True  # the network gets the good weights back as well

@@ -40,8 +40,8 @@ class Detector:
         Of the last event: how much each field has to do with its score.
     """
 
-    SAVED: ClassVar[tuple[str, ...]] = ("recent", "kept", "errors", "shown", "rings", "ordered", "loudness")
-    GROWS: ClassVar[frozenset[str]] = frozenset({"rings", "ordered"})
+    SAVED: ClassVar[tuple[str, ...]] = ("recent", "kept", "errors", "shown", "rings", "ordered")
+    GROWS: ClassVar[dict[str, int]] = {"rings": 1, "ordered": 1}
 
     FIRST = 64  # events there is room for at the beginning
 

@@ -112,18 +112,21 @@ class Learner(Descent):
             self._scratch = self._tape()
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="learn")
-        self._job = self._thread.submit(self._update)
+        try:
+            self._job = self._thread.submit(self._update)
+        except RuntimeError as error:  # the system has no thread for us now; the next update asks again
+            self._thread = None
+            self._job = Future()
+            self._job.set_exception(error)
         self._due = self._events + self.every
 
     def _result(self, job: Future[bool]) -> bool:
         """Wait for an update; whether it is to be taken over. One that failed is as if it had not been."""
-        error = job.exception()
-        if error is None:
+        try:
             return job.result()
-        if not isinstance(error, Exception):
-            raise error
-        self.failed += 1
-        log.error("an update of the weights failed, learning goes on without it", exc_info=error)
+        except Exception:
+            self.failed += 1
+            log.exception("an update of the weights failed, learning goes on without it")
         self.shadow[:] = self.network.theta
         self.mean[:] = 0
         self.square[:] = 0

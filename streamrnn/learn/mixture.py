@@ -41,7 +41,7 @@ class Blend:
         "found",
         "lately",
     )
-    GROWS: ClassVar[frozenset[str]] = frozenset({"p"})
+    GROWS: ClassVar[dict[str, int]] = {"p": 0}
 
     def __init__(self, ngram: NGram) -> None:
         classes = ngram.unigrams.size

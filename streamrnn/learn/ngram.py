@@ -43,7 +43,7 @@ class NGram:
     """
 
     SAVED: ClassVar[tuple[str, ...]] = ("table", "unigrams", "bigrams", "used")
-    GROWS: ClassVar[frozenset[str]] = frozenset({"table"})
+    GROWS: ClassVar[dict[str, int]] = {"table": 0}
 
     FIRST = 4096  # buckets at the beginning; the check of a slot begins at this bit of the hash
     BUCKET_BYTES = 2 * ngram.WAYS * (ngram.FIRST + ngram.ROOM)

@@ -44,11 +44,9 @@ class Readout:
         "features",
         "guess",
         "covariance",
-        "gain",
         "weights",
         "experts",
         "losses",
-        "ahead",
     )
 
     HIDDEN_MAX = 64  # units the regression reads; each one more makes an event dearer by all the others

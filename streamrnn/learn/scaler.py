@@ -38,7 +38,7 @@ class Scaler:
     2.0
     """
 
-    SAVED: ClassVar[tuple[str, ...]] = ("stats", "previous", "clock", "scaled", "base")
+    SAVED: ClassVar[tuple[str, ...]] = ("stats", "previous", "clock")
 
     def __init__(self, fields: int) -> None:
         self.stats: Array = np.zeros((fields, 4))

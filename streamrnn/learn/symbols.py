@@ -29,7 +29,7 @@ class SymbolStream:
     """One key's live part: hidden state, recent symbols, and the probabilities of what comes next."""
 
     SAVED: ClassVar[tuple[str, ...]] = ("seq", "count", "trail", "state", "blend", "next")
-    GROWS: ClassVar[frozenset[str]] = frozenset({"next"})
+    GROWS: ClassVar[dict[str, int]] = {"next": 0}
 
     def __init__(self, key: str, model: SymbolModel) -> None:
         self.key = key

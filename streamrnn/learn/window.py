@@ -33,7 +33,7 @@ class Window:
     """
 
     SAVED: ClassVar[tuple[str, ...]] = ("count", "kept", "xs", "seen", "states", "links", "random")
-    GROWS: ClassVar[frozenset[str]] = frozenset({"xs", "seen", "states", "links"})
+    GROWS: ClassVar[dict[str, int]] = {"xs": 0, "seen": 0, "states": 0, "links": 0}
 
     FIRST = 256  # steps there is room for at the beginning
 
