@@ -99,6 +99,30 @@ def plus(_: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
+def times(_: Any, a: Any, b: Any) -> Any:
+    """a b."""
+
+    def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        return builder.fmul(*args)
+
+    return a(a, b), generate
+
+
+@intrinsic
+def total(_: Any, a: Any) -> Any:
+    """The sum of all lanes."""
+
+    def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        sums = args[0]
+        for distance in (4, 2, 1):
+            others = [(i + distance) % WIDTH for i in range(WIDTH)]
+            sums = builder.fadd(sums, _shuffle(builder, sums, sums, others))
+        return builder.extract_element(sums, ir.Constant(ir.IntType(32), 0))
+
+    return a.dtype(a), generate
+
+
+@intrinsic
 def totals(_: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
     """The sum of all lanes of each, side by side."""
 
