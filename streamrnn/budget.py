@@ -34,10 +34,11 @@ class Budget(msgspec.Struct, frozen=True):
     ranks: int  # histories of the detectors, all keys
     ranks_each: int  # events a detector ranks among when all keys are there
     counts: int = 0  # of the n-gram
+    saved: int = 0  # copy of the state for a checkpoint, beside all the others
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """What it takes all the time."""
         return self.weights + self.window + self.streams + self.ranks + self.counts
 
 
@@ -49,15 +50,16 @@ def budget(spec: PipelineSpec) -> Budget:
     history = window_history(spec, network)
     window = _window_bytes(spec, network)
     streams = _stream_bytes(spec, network) * keys
+    saved = _learned_bytes(spec, network) + window + streams
     if spec.input.symbols:
         counts = NGram.bytes_for(ALPHABET + 1, ngram_room(spec, network)) if spec.learn.enabled else 0
-        return Budget(parameters, weights, history, window, streams, 0, 0, counts)
+        return Budget(parameters, weights, history, window, streams, 0, 0, counts, saved + counts)
     fields, detectors = len(spec.input.fields), keys * members
     event_bytes = Detector.bytes_per_event(fields)
     room = ranks_room(spec, network)
     ranks_each = NumericModel.history_for(room, detectors, fields)
     ranks = max(min(HISTORY * event_bytes * detectors, room), Detector.FIRST * event_bytes * detectors)
-    return Budget(parameters, weights, history, window, streams, ranks, ranks_each, 0)
+    return Budget(parameters, weights, history, window, streams, ranks, ranks_each, 0, saved + ranks)
 
 
 def window_history(spec: PipelineSpec, network: Network) -> int:
@@ -96,16 +98,20 @@ def _window_bytes(spec: PipelineSpec, network: Network) -> int:
 
 def _weights_bytes(spec: PipelineSpec, network: Network) -> int:
     """Bytes of theta, and when learning of its copies and the scratch of an update, of all networks."""
-    each = network.theta.nbytes
-    if spec.learn.enabled:
-        each *= THETA_COPIES
-        if parts.in_real_time(spec):
-            each += parts.real_time_learner_of(spec, network).scratch_bytes
-        else:
-            each += parts.learner_of(spec, network, spec.learn.length, 0).scratch_bytes
-        if spec.input.symbols:  # and the weights of the mixture
-            each += Mixture(NGram(ALPHABET + 1), spec.model.hidden).nbytes
-    return spec.model.ensemble * each
+    scratch = 0
+    if parts.in_real_time(spec):
+        scratch = parts.real_time_learner_of(spec, network).scratch_bytes
+    elif spec.learn.enabled:
+        scratch = parts.learner_of(spec, network, spec.learn.length, 0).scratch_bytes
+    return _learned_bytes(spec, network) + spec.model.ensemble * scratch
+
+
+def _learned_bytes(spec: PipelineSpec, network: Network) -> int:
+    """Bytes of theta and its copies, of all networks, and of the weights of the mixture of symbols."""
+    if not spec.learn.enabled:
+        return spec.model.ensemble * network.theta.nbytes
+    mixture = Mixture(NGram(ALPHABET + 1), spec.model.hidden).nbytes if spec.input.symbols else 0
+    return spec.model.ensemble * THETA_COPIES * network.theta.nbytes + mixture
 
 
 def _stream_bytes(spec: PipelineSpec, network: Network) -> int:

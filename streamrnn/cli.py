@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from streamrnn import __version__, config
+from streamrnn import __version__, config, state_commands
 from streamrnn.errors import StreamrnnError, UsageError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Recurrent networks that learn from MQTT streams, one event at a time.",
 )
+app.add_typer(state_commands.app, name="state")
 out = Console()
 err = Console(stderr=True)
 
@@ -190,7 +191,7 @@ def check(path: ConfigPath) -> None:
     for name, spec in loaded.pipelines.items():
         with err.status("compiling kernels, or loading them from the cache"):  # on a terminal only
             speed = measure_speed(spec)
-        out.print(budget_table(name, spec, speed))
+        out.print(budget_table(name, spec, speed, keeps=loaded.state is not None))
 
 
 @app.command()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from streamrnn.config import Config
+from streamrnn.edges import processing
 from streamrnn.edges.disk import StateFolder
 from streamrnn.edges.processing import Processing, Unwatched, Watched
 from streamrnn.edges.store import Store
@@ -82,7 +83,7 @@ def _holder(path: Path) -> str:
 
 def _processing(root: Path) -> Processing:
     try:
-        return Watched(root / "processing")
+        return Watched(root / processing.NAME)
     except OSError as error:
         log.warning("state: %s: an event that kills the process will not be found out", error.strerror)
         return Unwatched()

@@ -19,13 +19,14 @@ from streamrnn.errors import PayloadError, StateError
 from streamrnn.events import Event, Message, Output
 from streamrnn.keys import KeyTemplate
 from streamrnn.learn.descent import Descent
-from streamrnn.learn.saved import Arrays, decode_text, encode_text, restore, restore_all, save, save_all
+from streamrnn.learn.saved import Arrays, decode_text, encode_text, restore, restore_all, save, save_all, split_all
 
 log = logging.getLogger(__name__)
 
 COMPLAINT_SECONDS = 60.0  # between two log lines of the same reason
 KEY_MAX = 512  # characters of a key
 KEYS = "keys"  # name of the array of them in what is saved
+STREAMS = "streams."  # what the names of their arrays begin with
 
 
 class Stream(Protocol):
@@ -140,7 +141,7 @@ class Pipeline(Generic[S]):
         """Return a copy of all that later answers depend on. Between two messages only."""
         streams = list(self.streams.values())
         keys = {KEYS: encode_text(list(self.streams))}  # in the order in which they were used last
-        return keys | save(self.model, "model.") | save_all(streams, "streams.")
+        return keys | save(self.model, "model.") | save_all(streams, STREAMS)
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `save` returned, bit for bit. For a fresh pipeline of the same configuration.
@@ -157,7 +158,7 @@ class Pipeline(Generic[S]):
         restore(self.model, arrays, "model.")
         for key in decode_text(KEYS, arrays[KEYS]):
             self.streams[key] = self.model.open_stream(key)
-        restore_all(list(self.streams.values()), arrays, "streams.")
+        restore_all(list(self.streams.values()), arrays, STREAMS)
         while len(self.streams) > self.keys_max:  # limits may have been lowered meanwhile
             self._let_go()
         if self.streams:
@@ -209,3 +210,17 @@ class Pipeline(Generic[S]):
                 error,
                 self.counts[error.reason],
             )
+
+
+def saved_streams(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Arrays]:
+    """Return what `Pipeline.save` has of each stream, by key; the one used last comes last.
+
+    Raises
+    ------
+    StateError
+        It is not of a pipeline.
+    """
+    if KEYS not in arrays:
+        raise StateError(f"{KEYS}: missing")
+    keys = decode_text(KEYS, arrays[KEYS])
+    return dict(zip(keys, split_all(arrays, len(keys), STREAMS), strict=True))

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from streamrnn.budget import Budget, budget
 from streamrnn.build import build_pipeline
+from streamrnn.edges.checkpoint import GENERATIONS
 from streamrnn.specs import Pipeline as PipelineSpec
 from streamrnn.summary import HorizonSummary, Summary
 from streamrnn.warm import sample_messages, warm
@@ -115,8 +116,8 @@ def _time_per_event(spec: PipelineSpec, before: int, events: int) -> float:
     return elapsed / events * 1e6
 
 
-def budget_table(name: str, spec: PipelineSpec, speed: Speed) -> Table:
-    """Return the memory ceilings of a pipeline and its time per event."""
+def budget_table(name: str, spec: PipelineSpec, speed: Speed, keeps: bool = False) -> Table:
+    """Return the memory ceilings of a pipeline and its time per event; `keeps`: there is a state directory."""
     cost = budget(spec)
     table = Table("budget", "ceiling", "of what", title=name, title_justify="left")
     table.add_row("weights", _mib(cost.weights), f"{cost.parameters} parameters, with what learning needs")
@@ -130,6 +131,9 @@ def budget_table(name: str, spec: PipelineSpec, speed: Speed) -> Table:
             "detectors", _mib(cost.ranks), f"{cost.ranks_each} events each when all keys are there, else more"
         )
     table.add_row("sum", _mib(cost.total), f"limits.memory_mb: {spec.limits.memory_mb}")
+    if keeps:
+        words = f"beside the sum, while one is written; the disk has {GENERATIONS}, and that one"
+        table.add_row("checkpoint copy", _mib(cost.saved), words)
     table.add_row("answering", f"{speed.answering:.0f} us", "per event, on this computer")
     table.add_row("with learning", f"{speed.learning:.0f} us", f"about {1e6 / speed.learning:.0f} events a second")
     if cost.total > spec.limits.memory_mb * 2**20:

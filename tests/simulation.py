@@ -35,12 +35,12 @@ pipelines:
     input: {topic: [plant/a, plant/b], fields: [x], time: ts}
     model: {cell: rnn_tanh, hidden: 2}
     forecast: {horizons: [1, 2]}
-    learn: {every: 2, windows: 1, length: 2, history: 16}
+    learn: {every: 4, windows: 1, length: 2, history: 16}
     limits: {keys: 2}
   second:
-    input: {topic: [plant/b, keys/+], payload: text}
+    input: {topic: [plant/b, keys/+], symbol: key}
     model: {cell: rnn_tanh, hidden: 2}
-    learn: {every: 4, windows: 1, length: 2, history: 16}
+    learn: {every: 8, windows: 1, length: 2, history: 16}
 """
 CONFIG = config.loads(TEXT)
 FINGERPRINTS = {name: fingerprint(name, spec, CONFIG.seed) for name, spec in CONFIG.pipelines.items()}
@@ -146,14 +146,15 @@ class Life:
         topic = self.rng.choice(("plant/a", "plant/b", "keys/k"))
         qos = int(self.rng.random() < 0.8)
         words = self.rng.choice(("{", "?", " ")) if self.rng.random() < 0.1 else ""
-        body = {"ts": 1.7e9 + i + self.rng.uniform(-5, 5), "x": self.rng.gauss(0, 1), "id": i}
+        key = self.rng.choice("abcd")
+        body = {"ts": 1.7e9 + i + self.rng.uniform(-5, 5), "x": self.rng.gauss(0, 1), "key": key, "id": i}
         return Message(topic, (json.dumps(body) + words).encode(), qos=qos, retain=self.rng.random() < 0.05)
 
     # One process
 
     def start(self) -> None:
         pipelines = build_pipelines(CONFIG)
-        store = Store(self.disk, pipelines, FINGERPRINTS, self.durability, self.every)
+        store = Store(self.disk, pipelines, FINGERPRINTS, self.durability, self.every, now=lambda: self.clock)
         store.journal.segment_bytes = self.segment_bytes
         self.store = store
         recover(store)

@@ -24,7 +24,7 @@ import streamrnn
 from streamrnn import cli, config
 
 FOLDER = Path(__file__).parents[1] / "config"
-COMMANDS = ["run", "demo", "replay", "check", "schema", "sense", "version"]
+COMMANDS = ["run", "demo", "replay", "check", "schema", "sense", "version", "state"]
 MISTAKES = """\
 mqtt:
   url: http://broker
@@ -121,11 +121,14 @@ def test_mistakes_of_a_process_end_with_78_and_no_traceback(tmp_path: Path) -> N
 
 def test_two_configurations_that_clash_are_refused_with_every_clash(command: Command) -> None:
     write("a.yaml", "seed: 1\n" + GOOD)
-    write("b.yaml", "seed: 2\nmqtt: {client_id: b}\n" + GOOD)
+    write("b.yaml", "seed: 2\nmqtt: {client_id: b}\nstate: b\ndurability: power\ncheckpoint: 5\n" + GOOD)
     ended = command("run", "a.yaml", "b.yaml")
     assert_refused(ended, 78)
     assert [line.rpartition("yaml: ")[2].split(": ")[0] for line in ended.stderr.splitlines()] == [
         "mqtt",
+        "state",
+        "durability",
+        "checkpoint",
         "seed",
         "pipelines.pump",
     ]
@@ -150,6 +153,16 @@ def test_check_prints_the_whole_configuration_and_the_budget(command: Command) -
     for row in ("weights", "replay window", "streams", "detectors", "sum", "answering", "with learning"):
         assert row in budget
     assert "limits.memory_mb: 256" in budget
+
+
+def test_check_counts_the_copy_for_a_checkpoint_where_there_is_a_state_directory(command: Command) -> None:
+    without = command("check", write("a.yaml", GOOD)).stdout
+    kept = command("check", write("b.yaml", "state: kept\n" + GOOD)).stdout
+    assert "checkpoint copy" not in without
+    row = re.search(r"checkpoint copy *│ +([0-9.]+) MiB │ beside the sum, .* the disk has 2, and that one", kept)
+    assert row
+    assert 200 < float(row[1]) <= 256  # histories may take all that limits.memory_mb leaves
+    assert not Path("kept").exists()
 
 
 def test_check_counts_every_network_of_an_ensemble(command: Command) -> None:

@@ -291,6 +291,20 @@ def test_value_that_does_not_hold_is_told_with_its_rule(section: str, expected: 
 
 
 @pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("durability: disk", 'durability: expected one of power, process, second, got "disk"'),
+        ("checkpoint: 0", "checkpoint: expected a whole number >= 1, got 0"),
+        ("checkpoint: 10000001", "checkpoint: expected a whole number <= 10000000, got 10000001"),
+        ("state: 7", 'state: expected text, got 7; put it in quotes: "7"'),
+        ("seed: -1", "seed: expected a whole number >= 0, got -1"),
+    ],
+)
+def test_what_is_of_the_whole_process_has_limits_too(text, complaint):
+    assert problems(f"{text}\n" + source("topic: a")) == [f"pump.yaml:1: {complaint}"]
+
+
+@pytest.mark.parametrize(
     ("entries", "expected"),
     [
         ("qos: 1", ': missing key "topic"'),
@@ -630,7 +644,8 @@ def test_value_from_the_environment_is_not_in_a_message(monkeypatch: pytest.Monk
         ),
         (
             "client_id: [x]\n  ? mqtt://edge:hunter2@broker\n  : 1",
-            "mqtt: unknown key a text with @; expected one of url, client_id, username, password_file, tls, keepalive, self_test",
+            "mqtt: unknown key a text with @; "
+            "expected one of url, client_id, username, password_file, tls, keepalive, self_test",
         ),
     ],
 )

@@ -198,7 +198,7 @@ def test_while_the_disk_is_full_it_answers_and_does_not_acknowledge_and_then_it_
         limit_files(daemon, 100)
         for i in range(20, 120):
             client.publish(topic(i), payload(i))
-        daemon.says("messages are answered, but not kept and not acknowledged")
+        daemon.says("messages are answered, but not kept, and not acknowledged")
         states = client.until(lambda got: any(b"not keeping" in message.payload for message in got))
         assert len(states) > 40  # it went on answering until the broker had enough in flight
         limit_files(daemon, resource.RLIM_INFINITY)

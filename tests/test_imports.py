@@ -50,6 +50,7 @@ RANKS = {
     "upkeep": 9,
     "service": 10,
     "demo": 11,
+    "state_commands": 11,
     "cli": 12,
     "__main__": 13,
 }

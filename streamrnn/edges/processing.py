@@ -13,6 +13,7 @@ import struct
 from pathlib import Path
 from typing import Protocol
 
+NAME = "processing"  # of the file in the state directory
 DEATHS_MAX = 2  # in a row over one event, then it is not tried again
 
 _SLOT = struct.Struct("<QII")  # number of the event, whether it is being processed, deaths over it before

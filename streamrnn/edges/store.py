@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -56,6 +56,8 @@ class Store:
         Messages of a pipeline from one checkpoint to the next.
     processing
         Told which message is being processed.
+    now
+        Epoch seconds, for what is written down of a checkpoint.
 
     Attributes
     ----------
@@ -77,10 +79,12 @@ class Store:
         durability: Durability = "second",
         every: int = 50_000,
         processing: Processing | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.disk = disk
         self.pipelines = pipelines
         self.every = every
+        self.now = now
         self.processing: Processing = processing or Unwatched()
         self.accounts = {name: Account(name, fingerprints[name]) for name in pipelines}
         self.journal = Journal(disk, durability)
@@ -174,7 +178,7 @@ class Store:
             position=position,
             count=account.count,
             chain=account.chain,
-            written=time.time(),
+            written=self.now(),
             version=__version__,
         )
         return Copy(manifest, self.pipelines[name].save())

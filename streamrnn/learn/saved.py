@@ -79,6 +79,22 @@ def restore_all(parts: Sequence[Part], arrays: Mapping[str, NDArray[Any]], prefi
             _place(name, value, owner, attribute, array)
 
 
+def split_all(arrays: Mapping[str, NDArray[Any]], count: int, prefix: str = "") -> list[Arrays]:
+    """Return what `save_all` returned for `count` parts, of each by itself and without the prefix.
+
+    Raises
+    ------
+    StateError
+        Arrays do not have so many parts.
+    """
+    found: list[Arrays] = [{} for _ in range(count)]
+    for name in arrays:
+        if name.startswith(prefix) and not name.endswith(":shapes"):
+            for each, array in zip(found, _split(name, arrays, count), strict=True):
+                each[name.removeprefix(prefix)] = array
+    return found
+
+
 def encode_text(texts: Sequence[str]) -> NDArray[np.uint8]:
     """Return texts as an array of bytes."""
     return np.frombuffer(json.dumps(list(texts)).encode(), np.uint8)
