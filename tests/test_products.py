@@ -122,7 +122,9 @@ def test_add_adds(kind, size):
 
 @each_precision
 @pytest.mark.parametrize("steps", [0, 1, 6])
-@pytest.mark.parametrize(("rows", "columns", "column", "width"), [(1, 1, 0, 1), (5, 9, 1, 7), (4, 80, 3, 74), (7, 40, 0, 40)])
+@pytest.mark.parametrize(
+    ("rows", "columns", "column", "width"), [(1, 1, 0, 1), (5, 9, 1, 7), (4, 80, 3, 74), (7, 40, 0, 40)]
+)
 def test_add_outers_adds_the_outer_products_of_all_steps(kind, rows, columns, column, width, steps):
     rng = np.random.default_rng([rows, steps])
     xs, ds = rng.normal(size=(steps, rows + 2)).astype(kind), rng.normal(size=(steps, width + 3)).astype(kind)

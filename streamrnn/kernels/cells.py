@@ -96,16 +96,14 @@ def forward_lstm(before: Floats, after: Floats, gates: Floats) -> None:
 
 
 @jit
-def backward(
-    cell: int, weights: Layer, before: Floats, after: Floats, gates: Floats, d_state: Floats
-) -> None:
+def backward(cell: int, weights: Layer, before: Floats, after: Floats, gates: Floats, d_state: Floats) -> None:
     """Backward of one timestep of one layer.
 
     d_state (S,): in, the loss gradient by `after`; out, by `before`. `gates` is replaced by the gradients by the
     pre-activations, of which `backward_input` makes that by x, and `backward_weights` those of a window.
     """
     _, weight_hh, _, _ = weights
-    hidden, rows = weight_hh.shape
+    hidden = weight_hh.shape[0]
     if cell == GRU:
         backward_gru(before, gates, d_state)
     elif cell == LSTM:

@@ -141,6 +141,12 @@ def exact(function: Function) -> Function:
     return _compile(function, fastmath=EXACT)
 
 
+def foreign(name: str, result: str, *arguments: str) -> Any:
+    """Return a function of the system's library for kernels to call; types by their names in Numba."""
+    types = numba.types
+    return types.ExternalFunction(name, getattr(types, result)(*(getattr(types, each) for each in arguments)))
+
+
 def _compile(function: Function, forceinline: bool = False, fastmath: set[str] = FASTMATH) -> Function:
     settings: Any = numba.config
     kept = settings.CACHE_DIR

@@ -1,14 +1,15 @@
 """Eight numbers side by side, as a vector register holds them: for loops whose sums are to stay in registers.
 
-The compiler finds vectors in plain loops by itself, but not sums that a loop around them goes on with: these it would
-load and store each time. Here they are variables. Where registers are narrower, several of them hold the lanes.
+The compiler finds vectors in plain loops by itself, but not sums that a loop around them goes on with: these it
+would load and store each time. Here they are variables. Where registers are narrower, several hold the lanes.
 
 Arrays are contiguous, of any dimensions. Places in them are counted flat, and nobody checks them.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, cast
 
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -25,7 +26,12 @@ FOLDS: Final = (
 )
 
 
-class Lanes(types.Type):  # type: ignore[misc]  # Numba has no types of its own
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function of kernels out of one that gives its type, and what generates its code."""
+    return cast(Callable[..., Any], intrinsic(function))
+
+
+class Lanes(types.Type):
     """The type of WIDTH numbers of one kind."""
 
     def __init__(self, dtype: Any) -> None:
@@ -34,12 +40,13 @@ class Lanes(types.Type):  # type: ignore[misc]  # Numba has no types of its own
 
 
 @register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Lanes) -> None:
-        super().__init__(manager, kind, ir.VectorType(manager.lookup(kind.dtype).get_value_type(), WIDTH))
+        vector = ir.VectorType(manager.lookup(kind.dtype).get_value_type(), WIDTH)
+        super().__init__(manager, kind, vector)  # type: ignore[no-untyped-call]
 
 
-@intrinsic
+@_compiled
 def load(_: Any, array: Any, index: Any) -> Any:  # noqa: ARG001
     """The lanes that begin at a flat index of an array."""
     lanes = _lanes_of(array)
@@ -50,7 +57,7 @@ def load(_: Any, array: Any, index: Any) -> Any:  # noqa: ARG001
     return lanes(array, types.intp), generate
 
 
-@intrinsic
+@_compiled
 def store(_: Any, array: Any, index: Any, value: Any) -> Any:  # noqa: ARG001
     """Write lanes to an array, from a flat index on."""
 
@@ -61,7 +68,7 @@ def store(_: Any, array: Any, index: Any, value: Any) -> Any:  # noqa: ARG001
     return types.void(array, types.intp, _lanes_of(array)), generate
 
 
-@intrinsic
+@_compiled
 def splat(_: Any, number: Any) -> Any:
     """One number in every lane."""
     lanes = Lanes(number)
@@ -74,23 +81,23 @@ def splat(_: Any, number: Any) -> Any:
     return lanes(number), generate
 
 
-@intrinsic
+@_compiled
 def muladd(_: Any, a: Any, b: Any, c: Any) -> Any:
-    """a b + c, rounded once where the machine can."""
+    """Return a b + c, rounded once where the machine can."""
 
     def generate(context: Any, builder: Any, _: Any, args: Any) -> Any:
         vector = context.get_value_type(a)
         name = f"llvm.fmuladd.v{WIDTH}f{a.dtype.bitwidth}"
-        return builder.call(
-            cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name), args
-        )
+        kind = ir.FunctionType(vector, [vector] * 3)
+        function = cgutils.get_or_insert_function(builder.module, kind, name)  # type: ignore[no-untyped-call]
+        return builder.call(function, args)
 
     return a(a, b, c), generate
 
 
-@intrinsic
+@_compiled
 def plus(_: Any, a: Any, b: Any) -> Any:
-    """a + b."""
+    """Return a + b."""
 
     def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
         return builder.fadd(*args)
@@ -98,9 +105,9 @@ def plus(_: Any, a: Any, b: Any) -> Any:
     return a(a, b), generate
 
 
-@intrinsic
+@_compiled
 def times(_: Any, a: Any, b: Any) -> Any:
-    """a b."""
+    """Return a b."""
 
     def generate(_: Any, builder: Any, __: Any, args: Any) -> Any:
         return builder.fmul(*args)
@@ -108,7 +115,7 @@ def times(_: Any, a: Any, b: Any) -> Any:
     return a(a, b), generate
 
 
-@intrinsic
+@_compiled
 def total(_: Any, a: Any) -> Any:
     """The sum of all lanes."""
 
@@ -122,7 +129,7 @@ def total(_: Any, a: Any) -> Any:
     return a.dtype(a), generate
 
 
-@intrinsic
+@_compiled
 def totals(_: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
     """The sum of all lanes of each, side by side."""
 

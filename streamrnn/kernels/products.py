@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -169,7 +170,7 @@ def add_outers(
     column: int,
     width: int,
 ) -> None:
-    """Add the sum over t < steps of x_t (I,) times d_t (width,) transposed to columns of out (I, G), from `column` on.
+    """Add the sum over t < steps of x_t (I,) times d_t (width,) transposed to columns of out (I, G), from `column`.
 
     x_t lies in xs from x_first + t x_stride on, d_t in ds likewise; flat arrays are given, since of a slice the
     compiler does not know the strides. A block of `out` stays in registers over all steps.
@@ -225,7 +226,7 @@ def add_sums(ds: Floats, first: int, stride: int, steps: int, out: Floats) -> No
 
 
 @exact
-def tanh_of(x: np.float32) -> np.float32:
+def tanh_of(x: Any) -> Any:
     """Hyperbolic tangent of one number, right to four units in the last place of a float32, without a branch.
 
     With t = tanh(x / 2) = p / q, a minimax fit on +-9 of x (1/2 + ..) / (1 + ..), tanh x = 2 t / (1 + t^2). Where

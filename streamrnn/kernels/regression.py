@@ -89,7 +89,7 @@ def share(covariance: Floats, row: int, features: Floats, i: int, gain: Floats) 
         numbers = load(covariance, row + j)
         sums = muladd(numbers, load(features, j), sums)
         store(gain, j, muladd(numbers, xs, load(gain, j)))
-    own = total(sums)
+    own = float(total(sums))
     for j in range(whole, i):
         own += covariance[row + j] * features[j]
     for j in range(whole, i):

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from numba.core import types
-
-from streamrnn.kernels.jit import jit
+from streamrnn.kernels.jit import foreign, jit
 
 SIZE: Final = 64  # bytes, more than any system takes
 
-_sem_init = types.ExternalFunction("sem_init", types.int32(types.intp, types.int32, types.uint32))
-_sem_post = types.ExternalFunction("sem_post", types.int32(types.intp))
-_sem_wait = types.ExternalFunction("sem_wait", types.int32(types.intp))
+_sem_init = foreign("sem_init", "int32", "intp", "int32", "uint32")
+_sem_post = foreign("sem_post", "int32", "intp")
+_sem_wait = foreign("sem_wait", "int32", "intp")
 
 
 @jit

@@ -51,7 +51,9 @@ def unroll(shape: Ints, theta: Floats, xs: Floats, states: Floats, gates: Floats
         one_hot = layer == 0 and shape[ONE_HOT] == 1
         for t in range(xs.shape[0]):
             below = xs[t] if layer == 0 else states[t + 1, layer - 1, :hidden]
-            cells.forward(shape[CELL], weights, below, one_hot, states[t, layer], states[t + 1, layer], gates[t, layer])
+            cells.forward(
+                shape[CELL], weights, below, one_hot, states[t, layer], states[t + 1, layer], gates[t, layer]
+            )
     head = head_views(shape, theta)
     for t in range(xs.shape[0]):
         heads.answer(shape[HEAD], head, states[t + 1, -1, :hidden], xs[t], ys[t])

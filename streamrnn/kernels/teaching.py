@@ -1,6 +1,6 @@
 """One update of the weights, from windows to Adam, and the loop in which a thread makes one after the other.
 
-The thread stays in that loop: it never asks for Python's lock, for which it and the events would hold each other up.
+The thread stays in that loop, and so never asks for Python's lock: it and the events would hold each other up.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def serve(
     square: Floats,
     plan: Floats,
     report: Floats,
-    stop: Ints,
+    stop: Floats,
     begin: int,
     end: int,
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from streamrnn.kernels import semaphores, teaching
-from streamrnn.kernels.types import Floats, Ints
+from streamrnn.kernels.types import Floats
 
 
 class Aside:
@@ -28,21 +28,27 @@ class Aside:
     """
 
     def __init__(self, task: tuple[Any, ...]) -> None:
-        self.task = task
-        self.plan: Floats = np.zeros(teaching.PLAN)
-        self.report: Floats = np.zeros(teaching.REPORT)
-        self._errors: list[BaseException] = []
-        stop = np.zeros(1, np.int64)
-        memory = np.zeros(2 * semaphores.SIZE, np.uint8)
+        # All that both threads write is one piece of memory, which is kept as long as the thread.
+        memory = np.zeros(2 * semaphores.SIZE + 8 * (teaching.PLAN + teaching.REPORT + 1), np.uint8)
+        numbers = memory[2 * semaphores.SIZE :].view(np.float64)
+        self.plan: Floats = numbers[: teaching.PLAN]
+        self.report: Floats = numbers[teaching.PLAN : -1]
         self._begin = memory.ctypes.data
         self._end = self._begin + semaphores.SIZE
         semaphores.create(self._begin)
         semaphores.create(self._end)
-        rest = (self.plan, self.report, stop, self._begin, self._end)
-        thread = threading.Thread(target=_serve, args=((*task, *rest), self._errors), name="learn", daemon=True)
+        self._task = _identities(task)
+        self._errors: list[BaseException] = []
+        stop = numbers[-1:]
+        arguments = (*task, self.plan, self.report, stop, self._begin, self._end)
+        thread = threading.Thread(target=_serve, args=(arguments, self._errors), name="learn", daemon=True)
         thread.start()
         # The thread knows nothing of this object; when that is gone, or Python ends, it is told to.
-        self._close = weakref.finalize(self, _stop, thread, stop, self._begin, memory)
+        self._close = weakref.finalize(self, _stop, thread, stop, self._begin)
+
+    def has(self, task: tuple[Any, ...]) -> bool:
+        """Whether it goes on, with these very arrays."""
+        return not self._errors and self._task == _identities(task)
 
     def begin(self) -> None:
         """Begin an update, by the plan there is now."""
@@ -105,6 +111,10 @@ class Update:
         return self._result
 
 
+def _identities(task: tuple[Any, ...]) -> tuple[int, ...]:
+    return tuple(map(id, task))
+
+
 def _serve(arguments: tuple[Any, ...], errors: list[BaseException]) -> None:
     try:
         teaching.serve(*arguments)
@@ -113,7 +123,7 @@ def _serve(arguments: tuple[Any, ...], errors: list[BaseException]) -> None:
         semaphores.post(arguments[-1])
 
 
-def _stop(thread: threading.Thread, stop: Ints, begin: int, memory: Any) -> None:  # noqa: ARG001  memory: kept till now
+def _stop(thread: threading.Thread, stop: Floats, begin: int) -> None:
     stop[0] = 1
     semaphores.post(begin)
     thread.join()

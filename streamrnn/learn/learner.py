@@ -146,7 +146,7 @@ class Learner(Descent):
         """Begin an update of the shadow weights."""
         task = (self.network.shape, self.shadow, self._grad, self._batch, self._scratch, self.mean, self.square)
         thread = self._thread
-        if thread is None or any(old is not new for old, new in zip(thread.task, task, strict=True)):
+        if thread is None or not thread.has(task):
             self.close()
             thread = self._thread = Aside(task)
         thread.plan[:] = (self.steps + 1, self.rate, self.decay, self.loss, self._far())
@@ -155,7 +155,7 @@ class Learner(Descent):
     def _descend(self, loss: float) -> bool:
         """Take note of an update that was made; False when a guard held it back."""
         assert self._thread is not None  # noqa: S101
-        outcome = self._thread.report[OUTCOME]
+        outcome = int(self._thread.report[OUTCOME])
         if outcome == NOT_FINITE:
             return self._reject()
         self._note(loss, outcome == JUMPED)
