@@ -1,10 +1,10 @@
-"""A whole life of a service in a fraction of a second: the real pipelines, store, journal, checkpoints and recovery against
-a broker, a disk and a clock that a seed drives. The same seed gives the same life.
+"""A whole life of a service in a fraction of a second: the real pipelines, store, journal, checkpoints and recovery
+against a broker, a disk and a clock that a seed drives. The same seed gives the same life.
 
-What may happen: messages are delivered in any order across topics, lost on the way back, delivered again; the connection
-breaks; the broker forgets the session; the disk fills up, fails a sync, writes less than asked; the process dies at any
-write or between any two steps; power is lost with all that was not synced. A life ends well, and is then held against
-pipelines that lived through the same messages without any of it.
+What may happen: messages are delivered in any order across topics, lost on the way back, delivered again; the
+connection breaks; the broker forgets the session; the disk fills up, fails a sync, writes less than asked; the
+process dies at any write or between any two steps; power is lost with all that was not synced. A life ends well,
+and is then held against pipelines that lived through the same messages without any of it.
 """
 
 from __future__ import annotations
@@ -307,10 +307,13 @@ class Life:
         """Live until everything is delivered and answered."""
         often: list[tuple[Callable[[], None], int]] = [
             (self.step_publish, 12), (self.step_deliver, 14), (self.step_process, 14), (self.step_send, 6),
-            (self.step_mark, 3), (self.step_sync, 4), (self.step_copy, 3), (self.step_write, 3), (self.step_retry, 2),
-            (self.step_connect, 4),
+            (self.step_mark, 3), (self.step_sync, 4), (self.step_copy, 3), (self.step_write, 3),
+            (self.step_retry, 2), (self.step_connect, 4),
         ]  # fmt: skip
-        rare = [(self.step_break, 2), (self.step_forget, 1), (self.step_fault, 1), (self.step_heal, 2), (self.step_die, 1)]
+        rare: list[tuple[Callable[[], None], int]] = [
+            (self.step_break, 2), (self.step_forget, 1), (self.step_fault, 1), (self.step_heal, 2),
+            (self.step_die, 1),
+        ]  # fmt: skip
         steps, weights = zip(*often, *((step, weight * 0.5) for step, weight in rare), strict=True)
         last, last_weights = zip(*often, strict=True)
         for turn in range(5000):

@@ -196,6 +196,19 @@ def test_a_learner_that_is_let_go_takes_its_thread_with_it():
     assert not thread.is_alive()
 
 
+def test_a_bug_in_an_update_is_told_and_is_not_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Learner):
+        def _descend(self, loss):
+            raise ZeroDivisionError
+
+    run = Run(Broken)
+    run.noise(50)
+    run.close()
+    assert run.learner.failed > 5
+    assert run.learner.updates == 0
+    assert "ZeroDivisionError" in caplog.text
+
+
 @each_cell
 @pytest.mark.parametrize("layers", [1, 2])
 def test_a_network_learns_what_takes_memory(cell, layers):

@@ -118,7 +118,8 @@ def _replay(store: Store, going: Callable[[], bool]) -> bool:
     """Have the pipelines process what came after their checkpoints; False when told to stop."""
     since = min(account.position for account in store.accounts.values())
     reading = Reading(store.disk, since)
-    left_out = {int(name.removesuffix(".json")) for name in store.disk.names(QUARANTINE) if name[0].isdecimal()}
+    kept = [name.removesuffix(".json") for name in store.disk.names(QUARANTINE)]
+    left_out = {int(name) for name in kept if name.isdecimal()}
     said = time.monotonic()
     for number, record in reading:
         if not isinstance(record, Message):
