@@ -147,8 +147,8 @@ def test_kernels_import_nothing_of_ours() -> None:
     assert {"kernels"} == {part(name) for names in found.values() for name in names}
 
 
-def test_only_the_decorator_imports_numba() -> None:
-    assert {"kernels.jit", "cli"} == importers("numba")  # the command `version` tells which
+def test_only_the_decorator_and_what_extends_it_import_numba() -> None:
+    assert {"kernels.jit", "kernels.lanes", "cli"} == importers("numba")  # the command `version` tells which
 
 
 @pytest.mark.parametrize("folder", ["kernels", "learn", "codecs", "pipeline", "events", "keys", "measures"])

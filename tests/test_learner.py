@@ -1,12 +1,14 @@
 """When updates take effect, what guards hold back, and that networks do learn."""
 
+import gc
 import threading
-import time
 
 import numpy as np
 import pytest
 
 from streamrnn.kernels import optim, sequence
+from streamrnn.learn import aside
+from streamrnn.learn.aside import Aside
 from streamrnn.learn.descent import GOOD_EVERY
 from streamrnn.learn.learner import Learner
 from streamrnn.learn.network import Network
@@ -17,38 +19,30 @@ each_cell = pytest.mark.parametrize("cell", CELLS)
 
 
 class Asked:
-    """A running update that only begins when its result is asked for."""
+    """An update that only begins when its result is asked for."""
 
-    def __init__(self, job, asked):
-        self.job = job
-        self.asked = asked
+    def __init__(self, begin):
+        self.begin = begin
+        self.job = None
 
     def done(self):
         return False
 
+    def exception(self):
+        if self.job is None:
+            self.job = self.begin()
+        return self.job.exception()
+
     def result(self):
-        self.asked.set()
+        self.exception()
         return self.job.result()
 
 
 class Late(Learner):
     """An update does not even begin before the network waits for it."""
 
-    def after_step(self):
-        pending = self._job
-        if pending is None:
-            self.asked = threading.Event()
-        super().after_step()
-        if self._job is not pending:
-            self._job = Asked(self._job, self.asked)
-
-    def close(self):
-        self.asked.set()
-        super().close()
-
-    def _update(self):
-        assert self.asked.wait(10.0)
-        return super()._update()
+    def _begin(self):
+        return Asked(super()._begin)
 
 
 class Early(Learner):
@@ -63,9 +57,11 @@ class Early(Learner):
 class Uneven(Learner):
     """Updates take this long and that."""
 
-    def _update(self):
-        time.sleep(0.002 * (self.steps % 3))
-        return super()._update()
+    def _begin(self):
+        job = super()._begin()
+        thread, delay = self._thread, 0.002 * (self.steps % 3)
+        thread.begin = lambda: threading.Timer(delay, Aside.begin, [thread]).start()
+        return job
 
 
 class Run:
@@ -174,9 +170,35 @@ def test_an_update_that_was_under_way_at_the_close_is_taken_over_when_due():
     assert undisturbed.close().outputs == closed.outputs
 
 
+def test_a_thread_that_ended_with_an_error_is_an_update_that_failed_and_the_next_has_another(monkeypatch, caplog):
+    run = Run(every=1).noise(40)
+    run.learner.close()
+    updates = run.learner.updates
+    with monkeypatch.context() as patch:
+        patch.setattr(aside.teaching, "serve", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
+        run.noise(5)
+    run.noise(40).close()
+
+    assert 5 <= run.learner.failed <= 6
+    assert caplog.text.count("no room") >= run.learner.failed
+    assert run.learner.updates >= updates + 35
+
+
+def test_a_learner_that_is_let_go_takes_its_thread_with_it():
+    run = Run().noise(60)
+    thread = next(each for each in threading.enumerate() if each.name == "learn")
+    run.learner._job.exception()
+
+    del run
+    gc.collect()
+
+    thread.join(10.0)
+    assert not thread.is_alive()
+
+
 def test_a_bug_in_an_update_is_told_and_is_not_the_end(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Learner):
-        def _update(self):
+        def _descend(self, loss):
             raise ZeroDivisionError
 
     run = Run(Broken)
@@ -321,8 +343,8 @@ def test_only_the_third_update_in_a_row_that_is_not_finite_takes_the_weights_bac
 class Noted(Learner):
     """What came of each update."""
 
-    def _update(self):
-        taken = super()._update()
+    def _descend(self, loss):
+        taken = super()._descend(loss)
         self.taken = [*getattr(self, "taken", []), taken]
         return taken
 

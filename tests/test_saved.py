@@ -300,10 +300,10 @@ def test_the_guards_of_learning_go_on_where_they_were(cell: str, every: int, shi
         former.learner.close()
     saved.learner.before_step()
     undisturbed.learner.before_step()
-    assert expected == got
-    assert undisturbed.counts() == saved.counts()
     undisturbed.learner.close()
     saved.learner.close()
+    assert expected == got
+    assert undisturbed.counts() == saved.counts()
 
 
 def test_another_rate_of_learning_holds_at_once_after_a_restart() -> None:
@@ -327,7 +327,7 @@ SCRATCH = {
     "NGram": {"buckets_max", "_hashes"},
     "Network": {"shape", "state", "_x", "_gates"},
     "NumericModel": {"name", "fields", "horizons", "interval", "memory", "counts", "learners", "warmup"},
-    "NumericStream": {"key", "calibrator"},
+    "NumericStream": {"key", "calibrator", "calibrators"},
     "Part": set(),
     "Readout": {"gain", "ahead", "_read"},
     "RealTimeLearner": {"network", "every", "decay", "waits", "failed", "horizons", "length", "scratch_bytes",

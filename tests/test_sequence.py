@@ -166,7 +166,7 @@ def test_every_number_of_theta_has_exactly_one_name(cell, head, layers):
     network = Network(cell, 5, 3, 4, layers, head)
     network.theta[:] = np.arange(network.theta.size)
 
-    named = np.concatenate([view.ravel() for view in network.parameters.values()])
+    named = np.concatenate([view.ravel("K") for view in network.parameters.values()])
 
     np.testing.assert_array_equal(named, network.theta)
     gates = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}[cell]

@@ -7,27 +7,26 @@ function `weights` is the tuple of views that `params.layer_views` gives, H the 
     gru    r, z = sigmoid(...);  q = W_hn h' + b_hn;  n = tanh(W_in x + b_in + r q);  h = (1 - z) n + z h'
     lstm   i, f, o = sigmoid(...);  g = tanh(...);  c = f c' + i g;  h = o tanh(c)
 
-`gates` (A,) is what a forward leaves for its backward: the activation of an Elman cell (H), r, z, n, q of a
-GRU (4H), i, f, g, o of an LSTM (4H). Backward replaces it by the gradients by the pre-activations: r, z, n as
-the input sees them and, in the place of q, n as the state sees it.
+`gates` (A,) is what a forward leaves for its backward: the activation of an Elman cell (H), r, z, q, n of a
+GRU (4H), i, f, g, o of an LSTM (4H). Backward replaces it by the gradients by the pre-activations; of a GRU r, z, q
+are what the state sees, r, z, n what the input sees.
 """
 
 from __future__ import annotations
 
 from streamrnn.kernels.jit import inlined, jit
-from streamrnn.kernels.params import GRU, LSTM, RNN_RELU
+from streamrnn.kernels.params import CELL, GRU, LSTM, ONE_HOT, RNN_RELU
 from streamrnn.kernels.products import (
-    add,
-    add_affine,
-    add_outer,
+    add_affine_transposed,
     add_outers,
-    add_transposed,
-    affine,
-    affine_column,
+    add_part,
+    add_product,
+    add_sums,
+    affine_transposed,
     sigmoid,
     tanh,
 )
-from streamrnn.kernels.types import Floats, Layer
+from streamrnn.kernels.types import Floats, Ints, Layer
 
 
 @jit
@@ -40,18 +39,21 @@ def forward(
     and gates (A,). `after` may be `before`: it is written when all of the state has been read.
     """
     weight_ih, weight_hh, bias_ih, bias_hh = weights
-    rows = weight_hh.shape[0]
-    hidden = weight_hh.shape[1]
-    h = before[:hidden]
+    hidden, rows = weight_hh.shape
     if one_hot:
-        affine_column(weight_ih, bias_ih, int(x[0]), gates[:rows])
+        column = int(x[0])
+        for i in range(rows):
+            gates[i] = bias_ih[i] + weight_ih[column, i]
     else:
-        affine(weight_ih, bias_ih, x, gates[:rows])
+        affine_transposed(weight_ih, bias_ih, x, gates)
     if cell == GRU:
-        forward_gru(weight_hh, bias_hh, before, after, gates)
-        return
-    add_affine(weight_hh, bias_hh, h, gates)
-    if cell == LSTM:
+        for i in range(2 * hidden, rows):
+            gates[hidden + i] = gates[i]
+            gates[i] = 0
+    add_affine_transposed(weight_hh, bias_hh, before[:hidden], gates)
+    if cell == GRU:
+        forward_gru(before, after, gates)
+    elif cell == LSTM:
         forward_lstm(before, after, gates)
     else:
         zero = gates.dtype.type(0)
@@ -65,18 +67,15 @@ def forward(
 
 
 @inlined
-def forward_gru(weight_hh: Floats, bias_hh: Floats, before: Floats, after: Floats, gates: Floats) -> None:
-    """Finish a GRU step: gates (4H,) holds W_ih x + b_ih in its first 3H."""
+def forward_gru(before: Floats, after: Floats, gates: Floats) -> None:
+    """Finish a GRU step: gates (4H,) holds the pre-activations r, z, q and what the input says of n."""
     hidden = before.size
-    two = 2 * hidden
-    add_affine(weight_hh[:two], bias_hh[:two], before, gates)
-    affine(weight_hh[two:], bias_hh[two:], before, gates[3 * hidden :])
-    sigmoid(gates[:two])
+    sigmoid(gates[: 2 * hidden])
     for i in range(hidden):
-        gates[two + i] += gates[i] * gates[3 * hidden + i]
-    tanh(gates[two : 3 * hidden])
+        gates[3 * hidden + i] += gates[i] * gates[2 * hidden + i]
+    tanh(gates[3 * hidden :])
     for i in range(hidden):
-        n = gates[two + i]
+        n = gates[3 * hidden + i]
         after[i] = n + gates[hidden + i] * (before[i] - n)
 
 
@@ -97,28 +96,14 @@ def forward_lstm(before: Floats, after: Floats, gates: Floats) -> None:
 
 
 @jit
-def backward(
-    cell: int,
-    weights: Layer,
-    grads: Layer,
-    x: Floats,
-    one_hot: bool,
-    before: Floats,
-    after: Floats,
-    gates: Floats,
-    d_state: Floats,
-    d_x: Floats,
-) -> None:
+def backward(cell: int, weights: Layer, before: Floats, after: Floats, gates: Floats, d_state: Floats) -> None:
     """Backward of one timestep of one layer.
 
-    d_state (S,): in, the loss gradient by `after`; out, by `before`. d_x (I,): out, by x; empty when nobody
-    asks. Adds to `grads`, views laid out as `weights`, all but that of W_hh: `backward_recurrence` makes it of the
-    gradients by the pre-activations, which replace `gates`.
+    d_state (S,): in, the loss gradient by `after`; out, by `before`. `gates` is replaced by the gradients by the
+    pre-activations, of which `backward_input` makes that by x, and `backward_weights` those of a window.
     """
-    weight_ih, weight_hh, _, _ = weights
-    grad_weight_ih, _, grad_bias_ih, grad_bias_hh = grads
-    rows = weight_hh.shape[0]
-    hidden = weight_hh.shape[1]
+    _, weight_hh, _, _ = weights
+    hidden = weight_hh.shape[0]
     if cell == GRU:
         backward_gru(before, gates, d_state)
     elif cell == LSTM:
@@ -130,37 +115,54 @@ def backward(
             slope = one - a * a if cell != RNN_RELU else one if a > 0 else one - one
             gates[i] = d_state[i] * slope
             d_state[i] = 0
+    add_product(weight_hh, gates, d_state)
 
-    d_input = gates[:rows]
-    add(d_input, grad_bias_ih)
-    if one_hot:
-        column = int(x[0])
-        for i in range(rows):
-            grad_weight_ih[i, column] += d_input[i]
-    else:
-        add_outer(d_input, x, grad_weight_ih)
-    if d_x.size:
-        d_x[:] = 0
-        add_transposed(weight_ih, d_input, d_x)
-    # The state sees the same gradients, but for the last block of a GRU, where the reset gate stands between.
+
+@jit
+def backward_input(cell: int, weights: Layer, gates: Floats, d_x: Floats) -> None:
+    """Write d_x (I,), the loss gradient by the input of a step, after `backward`."""
+    weight_ih, weight_hh, _, _ = weights
+    hidden, rows = weight_hh.shape
     same = rows - hidden if cell == GRU else rows
-    add(gates[:same], grad_bias_hh[:same])
-    add_transposed(weight_hh[:same], gates[:same], d_state)
+    d_x[:] = 0
+    add_part(weight_ih, 0, same, gates, 0, d_x)
     if cell == GRU:
-        add(gates[rows:], grad_bias_hh[same:])
-        add_transposed(weight_hh[same:], gates[rows:], d_state)
+        add_part(weight_ih, same, hidden, gates, rows, d_x)
 
 
-@inlined
-def backward_recurrence(
-    cell: int, grad_weight_hh: Floats, states: Floats, gates: Floats, layer: int, steps: int
+@jit
+def backward_weights(
+    shape: Ints, grads: Layer, layer: int, xs: Floats, states: Floats, gates: Floats, steps: int
 ) -> None:
-    """Add the gradient by W_hh of a window: states (T+1, L, S) and gates (T, L, A) after `backward`."""
-    rows, hidden = grad_weight_hh.shape
-    same = rows - hidden if cell == GRU else rows
-    add_outers(gates, 0, states, layer, steps, grad_weight_hh[:same])
-    if cell == GRU:
-        add_outers(gates, rows, states, layer, steps, grad_weight_hh[same:])
+    """Add the gradient of one layer over a window to `grads`, views laid out as weights.
+
+    xs (T, I), states (T+1, L, S) and gates (T, L, A), as `backward` left them.
+    """
+    grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh = grads
+    hidden, rows = grad_weight_hh.shape
+    _, layers, width = states.shape
+    hs, h, step = states.ravel(), layer * width, layers * width
+    ds, d, d_step = gates.ravel(), layer * gates.shape[2], layers * gates.shape[2]
+    add_outers(hs, h, step, ds, d, d_step, steps, grad_weight_hh, 0, rows)
+    add_sums(ds, d, d_step, steps, grad_bias_hh)
+    # The input sees the same gradients, but for the last block of a GRU, where the reset gate stands between.
+    same = rows - hidden if shape[CELL] == GRU else rows
+    add_sums(ds, d, d_step, steps, grad_bias_ih[:same])
+    if shape[CELL] == GRU:
+        add_sums(ds, d + rows, d_step, steps, grad_bias_ih[same:])
+    if layer == 0 and shape[ONE_HOT] == 1:
+        for t in range(steps):
+            column = int(xs[t, 0])
+            for i in range(rows):
+                grad_weight_ih[column, i] += gates[t, 0, i if i < same else hidden + i]
+        return
+    if layer == 0:
+        inputs, x, x_step = xs.ravel(), 0, xs.shape[1]
+    else:
+        inputs, x, x_step = hs, h - width + step, step
+    add_outers(inputs, x, x_step, ds, d, d_step, steps, grad_weight_ih, 0, same)
+    if shape[CELL] == GRU:
+        add_outers(inputs, x, x_step, ds, d + rows, d_step, steps, grad_weight_ih, same, hidden)
 
 
 @inlined
@@ -169,13 +171,13 @@ def backward_gru(before: Floats, gates: Floats, d_state: Floats) -> None:
     hidden = before.size
     one = gates.dtype.type(1)
     for i in range(hidden):
-        r, z, n, q = gates[i], gates[hidden + i], gates[2 * hidden + i], gates[3 * hidden + i]
+        r, z, q, n = gates[i], gates[hidden + i], gates[2 * hidden + i], gates[3 * hidden + i]
         d = d_state[i]
         d_n = d * (one - z) * (one - n * n)
         gates[i] = d_n * q * r * (one - r)
         gates[hidden + i] = d * (before[i] - n) * z * (one - z)
-        gates[2 * hidden + i] = d_n
-        gates[3 * hidden + i] = d_n * r
+        gates[2 * hidden + i] = d_n * r
+        gates[3 * hidden + i] = d_n
         d_state[i] = d * z
 
 

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from streamrnn.kernels.jit import jit
+from streamrnn.kernels.lanes import load, store
 from streamrnn.kernels.types import Floats, Ints
 
 # Views of a field, by their places.
@@ -65,40 +66,76 @@ def recent_spread(ring: Floats, count: int, length: int) -> float:
     n = min(count, length)
     if n == 0:
         return math.nan
+    # In the ring they are one stretch, or one up to its end and one from its beginning on.
+    start = (count - n) % ring.size
+    end = min(start + n, ring.size)
+    rest = n - (end - start)
+    # Counted from one of them: where all are equal, the sums are zero in whatever order they are added up.
+    origin = ring[start]
     mean = 0.0
-    for i in range(count - n, count):
-        mean += ring[i % ring.size]
-    mean /= n
+    for i in range(start, end):
+        mean += ring[i] - origin
+    for i in range(rest):
+        mean += ring[i] - origin
+    mean = origin + mean / n
     total = 0.0
-    for i in range(count - n, count):
-        total += (ring[i % ring.size] - mean) ** 2
+    for i in range(start, end):
+        total += (ring[i] - mean) ** 2
+    for i in range(rest):
+        total += (ring[i] - mean) ** 2
     return math.log(math.sqrt(total / n) + 0.01)
 
 
 @jit
 def below(ordered: Floats, n: int, value: float) -> int:
     """How many of the first n of the ascending `ordered` are less than `value`."""
-    low, high = 0, n
-    while low < high:
-        middle = (low + high) // 2
-        if ordered[middle] < value:
-            low = middle + 1
-        else:
-            high = middle
+    low = 0
+    while n > 0:  # no branch to foretell: either half is as likely
+        half = (n + 1) // 2
+        low = low + half if ordered[low + half - 1] < value else low
+        n -= half
     return low
 
 
 @jit
 def not_above(ordered: Floats, n: int, value: float) -> int:
     """How many of the first n of the ascending `ordered` are at most `value`."""
-    low, high = 0, n
-    while low < high:
-        middle = (low + high) // 2
-        if ordered[middle] <= value:
-            low = middle + 1
-        else:
-            high = middle
+    low = 0
+    while n > 0:
+        half = (n + 1) // 2
+        low = low + half if ordered[low + half - 1] <= value else low
+        n -= half
     return low
+
+
+@jit
+def move_down(ordered: Floats, first: int, last: int) -> None:
+    """Move the numbers at first + 1 to last by one place towards the beginning."""
+    i = first
+    while i + 32 <= last:
+        a, b, c, d = load(ordered, i + 1), load(ordered, i + 9), load(ordered, i + 17), load(ordered, i + 25)
+        store(ordered, i, a)
+        store(ordered, i + 8, b)
+        store(ordered, i + 16, c)
+        store(ordered, i + 24, d)
+        i += 32
+    for k in range(i, last):
+        ordered[k] = ordered[k + 1]
+
+
+@jit
+def move_up(ordered: Floats, first: int, last: int) -> None:
+    """Move the numbers at first to last - 1 by one place towards the end."""
+    i = last
+    while i - 32 >= first:
+        a, b, c, d = load(ordered, i - 8), load(ordered, i - 16), load(ordered, i - 24), load(ordered, i - 32)
+        store(ordered, i - 7, a)
+        store(ordered, i - 15, b)
+        store(ordered, i - 23, c)
+        store(ordered, i - 31, d)
+        i -= 32
+    for k in range(i, first, -1):
+        ordered[k] = ordered[k - 1]
 
 
 @jit
@@ -127,12 +164,10 @@ def insert(ring: Floats, ordered: Floats, count: int, value: float) -> None:
     # Where it goes when the oldest is out: one stretch between the two places moves by one.
     place = below(ordered, n + (1 if count >= capacity else 0), value)
     if place > gone:
-        for i in range(gone, place - 1):
-            ordered[i] = ordered[i + 1]
+        move_down(ordered, gone, place - 1)
         ordered[place - 1] = value
     else:
-        for i in range(gone, place, -1):
-            ordered[i] = ordered[i - 1]
+        move_up(ordered, place, gone)
         ordered[place] = value
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from streamrnn.kernels.jit import jit
 from streamrnn.kernels.params import HEAD, LAPLACE, SOFTMAX, head_views
-from streamrnn.kernels.products import add, add_outer, add_product, add_transposed, affine
+from streamrnn.kernels.products import add_outers, add_product, add_sums, add_transposed, affine
 from streamrnn.kernels.types import Floats, Ints
 
 LOG_SCALE_MIN: Final = -5.0
@@ -25,9 +25,14 @@ ROUNDING: Final = 1e-4  # where |e| turns into a parabola, in squared target uni
 @jit
 def forward(shape: Ints, theta: Floats, h: Floats, x: Floats, y: Floats) -> None:
     """Write the outputs y (Y,) of the top layer's h (H,) and the network's input x (I,)."""
-    weight, bias, skip = head_views(shape, theta)
+    answer(shape[HEAD], head_views(shape, theta), h, x, y)
+
+
+@jit
+def answer(kind: int, views: tuple[Floats, Floats, Floats], h: Floats, x: Floats, y: Floats) -> None:
+    """`forward` of a head whose weight (Y, H), bias (Y,) and skip (N, I) have been looked up."""
+    weight, bias, skip = views
     affine(weight[: y.size], bias, h, y)
-    kind = shape[HEAD]
     if kind == LAPLACE:
         outputs = skip.shape[0]
         add_product(skip, x, y)
@@ -89,12 +94,23 @@ def loss(shape: Ints, y: Floats, target: Floats, weight: Floats, d_y: Floats) ->
 
 
 @jit
-def backward(shape: Ints, theta: Floats, grad: Floats, h: Floats, x: Floats, d_y: Floats, d_h: Floats) -> None:
-    """Add the head's part to `grad`, and to d_h (H,) the gradient that d_y (Y,) sends down."""
+def backward(shape: Ints, theta: Floats, d_y: Floats, d_h: Floats) -> None:
+    """Add to d_h (H,) the gradient that d_y (Y,) sends down."""
     weight, _, _ = head_views(shape, theta)
-    grad_weight, grad_bias, grad_skip = head_views(shape, grad)
-    add(d_y, grad_bias[: d_y.size])
-    add_outer(d_y, h, grad_weight[: d_y.size])
     add_transposed(weight[: d_y.size], d_y, d_h)
+
+
+@jit
+def backward_weights(
+    shape: Ints, grad: Floats, hs: Floats, first: int, stride: int, xs: Floats, d_ys: Floats, steps: int
+) -> None:
+    """Add the head's part to `grad`: flat hs has h_t (H,) from first + t stride on; xs (T, I), d_ys (T, Y)."""
+    grad_weight, grad_bias, grad_skip = head_views(shape, grad)
+    width = d_ys.shape[1]
+    ds = d_ys.ravel()
+    hidden = grad_weight.shape[1]
+    add_outers(ds, 0, width, hs, first, stride, steps, grad_weight[:width], 0, hidden)
+    add_sums(ds, 0, width, steps, grad_bias[:width])
     if grad_skip.size:
-        add_outer(d_y, x, grad_skip)
+        inputs = xs.shape[1]
+        add_outers(ds, 0, width, xs.ravel(), 0, inputs, steps, grad_skip, 0, inputs)

@@ -25,6 +25,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Without nnan and ninf: kernels meet missing values, and with those flags isnan() answers no to a NaN.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
+EXACT = FASTMATH - {"reassoc", "arcp", "afn"}
 SEAL = "sealed.json"
 STALE_S = 30 * 86400.0
 
@@ -135,13 +136,24 @@ def inlined(function: Function) -> Function:
     return _compile(function, forceinline=True)
 
 
-def _compile(function: Function, forceinline: bool = False) -> Function:
+def exact(function: Function) -> Function:
+    """`jit` for a function in which sums are to be rounded in the order they are written in."""
+    return _compile(function, fastmath=EXACT)
+
+
+def foreign(name: str, result: str, *arguments: str) -> Any:
+    """Return a function of the system's library for kernels to call; types by their names in Numba."""
+    types = numba.types
+    return types.ExternalFunction(name, getattr(types, result)(*(getattr(types, each) for each in arguments)))
+
+
+def _compile(function: Function, forceinline: bool = False, fastmath: set[str] = FASTMATH) -> Function:
     settings: Any = numba.config
     kept = settings.CACHE_DIR
     settings.CACHE_DIR = str(CACHE)  # read when the function is decorated; other users keep their own
     try:
         compiled = numba.njit(
-            nogil=True, cache=True, error_model="numpy", fastmath=FASTMATH, forceinline=forceinline
+            nogil=True, cache=True, error_model="numpy", fastmath=fastmath, forceinline=forceinline
         )(function)
     finally:
         settings.CACHE_DIR = kept

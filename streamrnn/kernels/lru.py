@@ -175,7 +175,8 @@ def observe(
         heads.forward(shape, theta, units, x, y)
         total += heads.loss(shape, y, target, weight, d_y)
         d_units[:] = 0
-        heads.backward(shape, theta, grad, units, x, d_y, d_units)
+        heads.backward(shape, theta, d_y, d_units)
+        heads.backward_weights(shape, grad, row, 0, 0, x.reshape(1, x.size), d_y.reshape(1, d_y.size), 1)
         if k == 0:
             backward(shape, theta, grad, state, d_units, d_features)
         else:

@@ -86,7 +86,10 @@ def layer_offset(shape: Ints, layer: int) -> int:
 
 @jit
 def layer_views(shape: Ints, theta: Floats, layer: int) -> Layer:
-    """Views weight_ih (G*H, I), weight_hh (G*H, H), bias_ih (G*H), bias_hh (G*H) of one layer in theta."""
+    """Views of one layer in theta: W_ih (I, G*H) and W_hh (H, G*H), both transposed, b_ih (G*H), b_hh (G*H).
+
+    A number of the input, or the symbol it stands for, has its weights side by side; so has one of the state.
+    """
     hidden = shape[HIDDEN]
     inputs = shape[INPUTS] if layer == 0 else hidden
     rows = gate_count(shape) * hidden
@@ -95,8 +98,8 @@ def layer_views(shape: Ints, theta: Floats, layer: int) -> Layer:
     c = b + rows * hidden
     d = c + rows
     return (
-        theta[a:b].reshape(rows, inputs),
-        theta[b:c].reshape(rows, hidden),
+        theta[a:b].reshape(inputs, rows),
+        theta[b:c].reshape(hidden, rows),
         theta[c:d],
         theta[d : d + rows],
     )
@@ -197,9 +200,9 @@ def views(shape: Ints, theta: Floats) -> dict[str, Floats]:
         names["gate.weight"], names["gate.bias"] = own[:, 2 * inputs + 1 : -1], own[:, -1]
         names["mix.weight"], names["mix.bias"] = mix_views(shape, theta)
     for layer in range(0 if shape[CELL] == LRU else int(shape[LAYERS])):
-        parts = layer_views(shape, theta, layer)
-        for name, part in zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), parts, strict=True):
-            names[f"{name}_l{layer}"] = part
+        weight_ih, weight_hh, bias_ih, bias_hh = layer_views(shape, theta, layer)
+        names |= {f"weight_ih_l{layer}": weight_ih.T, f"weight_hh_l{layer}": weight_hh.T}
+        names |= {f"bias_ih_l{layer}": bias_ih, f"bias_hh_l{layer}": bias_hh}
     weight, bias, skip = head_views(shape, theta)
     names |= {"readout.weight": weight, "readout.bias": bias}
     if skip.size:

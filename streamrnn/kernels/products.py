@@ -3,91 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from streamrnn.kernels.jit import jit
+import numpy as np
+
+from streamrnn.kernels.jit import exact, jit
+from streamrnn.kernels.lanes import load, muladd, plus, splat, store, totals
 from streamrnn.kernels.types import Floats
 
-
-@jit
-def affine(weight: Floats, bias: Floats, x: Floats, out: Floats) -> None:
-    """Write out (G,) = weight (G, I) x (I,) + bias (G,)."""
-    for i in range(weight.shape[0]):
-        total = bias[i]
-        for j in range(weight.shape[1]):
-            total += weight[i, j] * x[j]
-        out[i] = total
-
-
-@jit
-def add_product(weight: Floats, x: Floats, out: Floats) -> None:
-    """Add weight (G, I) x (I,) to the first G of out."""
-    for i in range(weight.shape[0]):
-        total = out[i]
-        for j in range(weight.shape[1]):
-            total += weight[i, j] * x[j]
-        out[i] = total
-
-
-@jit
-def add_affine(weight: Floats, bias: Floats, x: Floats, out: Floats) -> None:
-    """Add weight (G, I) x (I,) + bias (G,) to the first G of out."""
-    for i in range(weight.shape[0]):
-        total = out[i] + bias[i]
-        for j in range(weight.shape[1]):
-            total += weight[i, j] * x[j]
-        out[i] = total
-
-
-@jit
-def affine_column(weight: Floats, bias: Floats, column: int, out: Floats) -> None:
-    """`affine` of a one-hot x: the look-up of a column."""
-    for i in range(weight.shape[0]):
-        out[i] = bias[i] + weight[i, column]
-
-
-@jit
-def add_transposed(weight: Floats, d: Floats, out: Floats) -> None:
-    """Add weight (G, I) transposed times d (G,) to out (I,), four rows at a time, to pass over `out` less."""
-    whole = weight.shape[0] // 4 * 4
-    for i in range(0, whole, 4):
-        a, b, c, e = d[i], d[i + 1], d[i + 2], d[i + 3]
-        for j in range(weight.shape[1]):
-            out[j] += (weight[i, j] * a + weight[i + 1, j] * b) + (weight[i + 2, j] * c + weight[i + 3, j] * e)
-    for i in range(whole, weight.shape[0]):
-        factor = d[i]
-        for j in range(weight.shape[1]):
-            out[j] += weight[i, j] * factor
-
-
-@jit
-def add_outer(d: Floats, x: Floats, out: Floats) -> None:
-    """Add d (G,) times x (I,) transposed to out (G, I)."""
-    for i in range(out.shape[0]):
-        factor = d[i]
-        for j in range(out.shape[1]):
-            out[i, j] += factor * x[j]
-
-
-@jit
-def add_outers(ds: Floats, first: int, xs: Floats, layer: int, steps: int, out: Floats) -> None:
-    """Add the sum over t < steps of ds[t, layer, first : first + G] times xs[t, layer, : I] to out (G, I).
-
-    A row of `out` stays in the cache while four steps at a time are added to it: `add_outer` at each step would go
-    through all of it each time. Whole arrays are given, since of a slice the compiler does not know the strides.
-    """
-    whole = steps // 4 * 4
-    for i in range(out.shape[0]):
-        k = first + i
-        for t in range(0, whole, 4):
-            a, b, c, d = ds[t, layer, k], ds[t + 1, layer, k], ds[t + 2, layer, k], ds[t + 3, layer, k]
-            for j in range(out.shape[1]):
-                out[i, j] += (a * xs[t, layer, j] + b * xs[t + 1, layer, j]) + (
-                    c * xs[t + 2, layer, j] + d * xs[t + 3, layer, j]
-                )
-        for t in range(whole, steps):
-            factor = ds[t, layer, k]
-            for j in range(out.shape[1]):
-                out[i, j] += factor * xs[t, layer, j]
+F32 = np.float32
 
 
 @jit
@@ -105,42 +29,239 @@ def copy(x: Floats, out: Floats) -> None:
 
 
 @jit
+def add_product(weight: Floats, x: Floats, out: Floats) -> None:
+    """Add weight (G, I) x (I,) to the first G of out."""
+    add_part(weight, 0, weight.shape[1], x, 0, out)
+
+
+@jit
+def add_part(weight: Floats, column: int, width: int, x: Floats, first: int, out: Floats) -> None:
+    """`add_product` of `width` columns of the weight only, from `column` on, times x from `first` on.
+
+    Eight rows at a time: each alone would wait for its sum, and for its lanes to be added up.
+    """
+    rows, stride = weight.shape
+    whole = width // 8 * 8
+    zero = splat(out.dtype.type(0))
+    i = 0
+    while i + 8 <= rows:
+        a, b, c, d, e, f, g, h = zero, zero, zero, zero, zero, zero, zero, zero
+        k = i * stride + column
+        for j in range(first, first + whole, 8):
+            v = load(x, j)
+            a = muladd(load(weight, k), v, a)
+            b = muladd(load(weight, k + stride), v, b)
+            c = muladd(load(weight, k + 2 * stride), v, c)
+            d = muladd(load(weight, k + 3 * stride), v, d)
+            e = muladd(load(weight, k + 4 * stride), v, e)
+            f = muladd(load(weight, k + 5 * stride), v, f)
+            g = muladd(load(weight, k + 6 * stride), v, g)
+            h = muladd(load(weight, k + 7 * stride), v, h)
+            k += 8
+        store(out, i, plus(load(out, i), totals(a, b, c, d, e, f, g, h)))
+        i += 8
+    for r in range(rows):
+        total = out[r]
+        for j in range(whole if r < i else 0, width):
+            total += weight[r, column + j] * x[first + j]
+        out[r] = total
+
+
+@jit
+def affine(weight: Floats, bias: Floats, x: Floats, out: Floats) -> None:
+    """Write out (G,) = weight (G, I) x (I,) + bias (G,)."""
+    for i in range(weight.shape[0]):
+        out[i] = bias[i]
+    add_product(weight, x, out)
+
+
+@jit
+def affine_transposed(weight: Floats, bias: Floats, x: Floats, out: Floats) -> None:
+    """Write weight (I, G) transposed times x (I,) + bias (G,) to the first G of out."""
+    for i in range(weight.shape[1]):
+        out[i] = bias[i]
+    add_transposed(weight, x, out)
+
+
+@jit
+def add_affine_transposed(weight: Floats, bias: Floats, x: Floats, out: Floats) -> None:
+    """Add weight (I, G) transposed times x (I,) + bias (G,) to the first G of out."""
+    for i in range(weight.shape[1]):
+        out[i] += bias[i]
+    add_transposed(weight, x, out)
+
+
+@jit
+def add_transposed(weight: Floats, d: Floats, out: Floats) -> None:
+    """Add weight (G, I) transposed times d (G,) to the first I of out, as many at a time as stay in registers."""
+    rows, columns = weight.shape
+    j = 0
+    while j + 64 <= columns:
+        a, b, c, e = load(out, j), load(out, j + 8), load(out, j + 16), load(out, j + 24)
+        p, q, r, s = load(out, j + 32), load(out, j + 40), load(out, j + 48), load(out, j + 56)
+        k = j
+        for i in range(rows):
+            x = splat(d[i])
+            a = muladd(load(weight, k), x, a)
+            b = muladd(load(weight, k + 8), x, b)
+            c = muladd(load(weight, k + 16), x, c)
+            e = muladd(load(weight, k + 24), x, e)
+            p = muladd(load(weight, k + 32), x, p)
+            q = muladd(load(weight, k + 40), x, q)
+            r = muladd(load(weight, k + 48), x, r)
+            s = muladd(load(weight, k + 56), x, s)
+            k += columns
+        store(out, j, a)
+        store(out, j + 8, b)
+        store(out, j + 16, c)
+        store(out, j + 24, e)
+        store(out, j + 32, p)
+        store(out, j + 40, q)
+        store(out, j + 48, r)
+        store(out, j + 56, s)
+        j += 64
+    while j + 32 <= columns:
+        a, b, c, e = load(out, j), load(out, j + 8), load(out, j + 16), load(out, j + 24)
+        k = j
+        for i in range(rows):
+            x = splat(d[i])
+            a = muladd(load(weight, k), x, a)
+            b = muladd(load(weight, k + 8), x, b)
+            c = muladd(load(weight, k + 16), x, c)
+            e = muladd(load(weight, k + 24), x, e)
+            k += columns
+        store(out, j, a)
+        store(out, j + 8, b)
+        store(out, j + 16, c)
+        store(out, j + 24, e)
+        j += 32
+    while j + 8 <= columns:
+        a = load(out, j)
+        for i in range(rows):
+            a = muladd(load(weight, i * columns + j), splat(d[i]), a)
+        store(out, j, a)
+        j += 8
+    for m in range(j, columns):
+        total = out[m]
+        for i in range(rows):
+            total += weight[i, m] * d[i]
+        out[m] = total
+
+
+@jit
+def add_outer(d: Floats, x: Floats, out: Floats) -> None:
+    """Add d (G,) times x (I,) transposed to out (G, I)."""
+    for i in range(out.shape[0]):
+        factor = d[i]
+        for j in range(out.shape[1]):
+            out[i, j] += factor * x[j]
+
+
+@jit
+def add_outers(
+    xs: Floats,
+    x_first: int,
+    x_stride: int,
+    ds: Floats,
+    first: int,
+    stride: int,
+    steps: int,
+    out: Floats,
+    column: int,
+    width: int,
+) -> None:
+    """Add the sum over t < steps of x_t (I,) times d_t (width,) transposed to columns of out (I, G), from `column`.
+
+    x_t lies in xs from x_first + t x_stride on, d_t in ds likewise; flat arrays are given, since of a slice the
+    compiler does not know the strides. A block of `out` stays in registers over all steps.
+    """
+    rows, columns = out.shape
+    blocks = width // 32 * 32
+    for i in range(0, rows // 2 * 2, 2):
+        for j in range(0, blocks, 32):
+            k = i * columns + column + j
+            n = k + columns
+            a, b, c, d = load(out, k), load(out, k + 8), load(out, k + 16), load(out, k + 24)
+            e, f, g, h = load(out, n), load(out, n + 8), load(out, n + 16), load(out, n + 24)
+            m = x_first + i
+            o = first + j
+            for _ in range(steps):
+                x, y = splat(xs[m]), splat(xs[m + 1])
+                p, q, r, s = load(ds, o), load(ds, o + 8), load(ds, o + 16), load(ds, o + 24)
+                a, b, c, d = muladd(p, x, a), muladd(q, x, b), muladd(r, x, c), muladd(s, x, d)
+                e, f, g, h = muladd(p, y, e), muladd(q, y, f), muladd(r, y, g), muladd(s, y, h)
+                m += x_stride
+                o += stride
+            store(out, k, a)
+            store(out, k + 8, b)
+            store(out, k + 16, c)
+            store(out, k + 24, d)
+            store(out, n, e)
+            store(out, n + 8, f)
+            store(out, n + 16, g)
+            store(out, n + 24, h)
+    for i in range(rows):
+        j = blocks if i < rows // 2 * 2 else 0
+        while j + 8 <= width:
+            k = i * columns + column + j
+            a = load(out, k)
+            for t in range(steps):
+                a = muladd(load(ds, first + j + t * stride), splat(xs[x_first + i + t * x_stride]), a)
+            store(out, k, a)
+            j += 8
+        for m in range(j, width):
+            total = out[i, column + m]
+            for t in range(steps):
+                total += ds[first + m + t * stride] * xs[x_first + i + t * x_stride]
+            out[i, column + m] = total
+
+
+@jit
+def add_sums(ds: Floats, first: int, stride: int, steps: int, out: Floats) -> None:
+    """Add the sum over t < steps of d_t (G,), as `add_outers` takes them, to out (G,)."""
+    for t in range(steps):
+        k = first + t * stride
+        for i in range(out.size):
+            out[i] += ds[k + i]
+
+
+@exact
+def tanh_of(x: Any) -> Any:
+    """Hyperbolic tangent of one number, right to four units in the last place of a float32, without a branch.
+
+    With t = tanh(x / 2) = p / q, a minimax fit on +-9 of x (1/2 + ..) / (1 + ..), tanh x = 2 t / (1 + t^2). Where
+    that is near 1 the errors of t hardly count; where x is small, what p and q differ from x / 2 and 1 by is small.
+    """
+    v = min(max(x, -F32(9)), F32(9))
+    u = v * v
+    g = ((F32(1.2278168e-06) * u + F32(0.0012061929)) * u + F32(0.11310357)) * u  # q - 1
+    r = v * ((F32(1.141867e-04) * u + F32(0.029770281)) * u) + v  # 2 p
+    below = (g * g + (F32(0.25) * r) * r) + (g + g)  # q^2 + p^2 - 1
+    return min(max((r * g + r) / (below + F32(1)), -F32(1)), F32(1))
+
+
+@jit
 def tanh(x: Floats) -> None:
     """Hyperbolic tangent of every element, in place.
 
-    float32: a rational function the compiler can vectorise, x P(x^2) / Q(x^2) on +-7.9, beyond which tanh is
-    within 2.4e-7 of 1 (the minimax coefficients of Eigen's generic_fast_tanh_float). float64: the exact function,
-    since gradient checks differentiate it.
+    float32: `tanh_of`, which the compiler can vectorise. float64: the exact function, since gradient checks
+    differentiate it.
     """
     if x.itemsize != 4:
         for i in range(x.size):
             x[i] = math.tanh(x[i])
         return
-    kind = x.dtype.type
-    bound = kind(7.90531110763549805)
     for i in range(x.size):
-        v = min(max(x[i], -bound), bound)
-        u = v * v
-        p = kind(-2.76076847742355e-16)
-        p = p * u + kind(2.00018790482477e-13)
-        p = p * u + kind(-8.60467152213735e-11)
-        p = p * u + kind(5.12229709037114e-08)
-        p = p * u + kind(1.48572235717979e-05)
-        p = p * u + kind(6.37261928875436e-04)
-        p = p * u + kind(4.89352455891786e-03)
-        q = kind(1.19825839466702e-06)
-        q = q * u + kind(1.18534705686654e-04)
-        q = q * u + kind(2.26843463243900e-03)
-        q = q * u + kind(4.89352518554385e-03)
-        x[i] = v * p / q
+        x[i] = tanh_of(x[i])
 
 
 @jit
 def sigmoid(x: Floats) -> None:
     """Logistic function of every element, in place, by way of tanh: it cannot overflow."""
     half = x.dtype.type(0.5)
+    if x.itemsize != 4:
+        for i in range(x.size):
+            x[i] = half * math.tanh(half * x[i]) + half
+        return
     for i in range(x.size):
-        x[i] *= half
-    tanh(x)
-    for i in range(x.size):
-        x[i] = half * x[i] + half
+        x[i] = half * tanh_of(half * x[i]) + half

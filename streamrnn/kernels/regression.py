@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from streamrnn.kernels.jit import jit
+from streamrnn.kernels.jit import inlined, jit
+from streamrnn.kernels.lanes import load, muladd, splat, store, times, total
 from streamrnn.kernels.types import Floats
 
 FORGET: Final = 0.9995  # weight of an event ago, in the sum of squares that is minimised
@@ -45,39 +46,28 @@ def learn_change(changes: Floats, f: int, change: float) -> None:
     changes[f, 1] = count
 
 
-@jit
+@inlined
 def shrink(covariance: Floats, features: Floats, gain: Floats) -> None:
     """Take an event of features (N,) into the covariance, whose lower triangle is kept row by row (N (N + 1) / 2,).
 
     Writes gain (N,): by how much each weight moves per unit of error. A triangle cannot lose its symmetry, which
     is how the textbook form blows up.
-
-    To be called from Python, not from a kernel: of a callee too long to be inlined there are two machine codes,
-    its own and the one optimised again with its caller. They may differ in the last bit, and which one runs
-    depends on whether it was compiled or came from the cache.
     """
     n = features.size
     for i in range(n):
         gain[i] = 0.0
     row = 0
     for i in range(n):
-        own, x = 0.0, features[i]
-        # Two loops: one that adds up and writes would add up in another order where the arrays lie close together.
-        for j in range(i):
-            own += covariance[row + j] * features[j]
-        for j in range(i):
-            gain[j] += covariance[row + j] * x
-        gain[i] += own + covariance[row + i] * x
+        gain[i] += share(covariance, row, features, i, gain) + covariance[row + i] * features[i]
         row += i + 1
     spread = FORGET
     for i in range(n):
         spread += features[i] * gain[i]
+    grow = 1.0 / FORGET
     trace = 0.0
     row = 0
     for i in range(n):
-        factor = gain[i] / spread
-        for j in range(i + 1):
-            covariance[row + j] = (covariance[row + j] - factor * gain[j]) / FORGET
+        subtract(covariance, row, i + 1, gain[i] / spread, gain, grow)
         covariance[row + i] += DRIFT
         trace += covariance[row + i]
         row += i + 1
@@ -87,6 +77,36 @@ def shrink(covariance: Floats, features: Floats, gain: Floats) -> None:
             covariance[i] *= scale
     for i in range(n):
         gain[i] /= spread
+
+
+@inlined
+def share(covariance: Floats, row: int, features: Floats, i: int, gain: Floats) -> float:
+    """Row i of the product with the features but for the diagonal; column i of it goes to `gain`."""
+    x = features[i]
+    whole = i // 8 * 8
+    sums, xs = splat(0.0), splat(x)
+    for j in range(0, whole, 8):
+        numbers = load(covariance, row + j)
+        sums = muladd(numbers, load(features, j), sums)
+        store(gain, j, muladd(numbers, xs, load(gain, j)))
+    own = float(total(sums))
+    for j in range(whole, i):
+        own += covariance[row + j] * features[j]
+    for j in range(whole, i):
+        gain[j] += covariance[row + j] * x
+    return own
+
+
+@inlined
+def subtract(covariance: Floats, row: int, n: int, factor: float, gain: Floats, grow: float) -> None:
+    """The first n of a row become (themselves - factor gain) grow."""
+    whole = n // 8 * 8
+    factors, grows = splat(-factor), splat(grow)
+    for j in range(0, whole, 8):
+        k = row + j
+        store(covariance, k, times(muladd(load(gain, j), factors, load(covariance, k)), grows))
+    for j in range(whole, n):
+        covariance[row + j] = (covariance[row + j] - factor * gain[j]) * grow
 
 
 @jit

@@ -5,10 +5,12 @@ An LRU is stepped and unrolled here; its gradient is not back-propagated through
 
 from __future__ import annotations
 
+import numpy as np
+
 from streamrnn.kernels import cells, heads, lru
 from streamrnn.kernels.jit import jit
-from streamrnn.kernels.params import CELL, HIDDEN, LAYERS, LRU, ONE_HOT, layer_views
-from streamrnn.kernels.products import add, copy
+from streamrnn.kernels.params import CELL, HEAD, HIDDEN, LAYERS, LRU, ONE_HOT, head_views, layer_views
+from streamrnn.kernels.products import add, add_transposed, copy
 from streamrnn.kernels.types import Batch, Floats, Ints, Tape
 
 
@@ -35,10 +37,26 @@ def step(shape: Ints, theta: Floats, state: Floats, x: Floats, gates: Floats, y:
 
 @jit
 def unroll(shape: Ints, theta: Floats, xs: Floats, states: Floats, gates: Floats, ys: Floats) -> None:
-    """`step` over xs (T, I) from states[0], keeping every state (T+1, L, S) and gate (T, L, A) for `bptt`."""
+    """`step` over xs (T, I) from states[0], keeping every state (T+1, L, S) and gate (T, L, A) for `bptt`.
+
+    A layer goes through the whole window before the next one does, so that its weights are looked up once.
+    """
+    hidden = shape[HIDDEN]
+    for layer in range(shape[LAYERS]):
+        if shape[CELL] == LRU:
+            for t in range(xs.shape[0]):
+                lru.forward(shape, theta, xs[t], states[t, 0], states[t + 1, 0])
+            continue
+        weights = layer_views(shape, theta, layer)
+        one_hot = layer == 0 and shape[ONE_HOT] == 1
+        for t in range(xs.shape[0]):
+            below = xs[t] if layer == 0 else states[t + 1, layer - 1, :hidden]
+            cells.forward(
+                shape[CELL], weights, below, one_hot, states[t, layer], states[t + 1, layer], gates[t, layer]
+            )
+    head = head_views(shape, theta)
     for t in range(xs.shape[0]):
-        advance(shape, theta, xs[t], states[t], states[t + 1], gates[t])
-        heads.forward(shape, theta, states[t + 1, -1, : shape[HIDDEN]], xs[t], ys[t])
+        heads.answer(shape[HEAD], head, states[t + 1, -1, :hidden], xs[t], ys[t])
 
 
 @jit
@@ -60,29 +78,28 @@ def bptt(
     """
     hidden = shape[HIDDEN]
     layers = shape[LAYERS]
+    steps = xs.shape[0]
     d_state[:] = 0
-    d_below = d_state[layers, :hidden]
-    nothing = d_state[layers, :0]
-    for t in range(xs.shape[0] - 1, -1, -1):
-        heads.backward(shape, theta, grad, states[t + 1, -1, :hidden], xs[t], d_ys[t], d_state[layers - 1])
-        for layer in range(layers - 1, -1, -1):
+    weight, _, _ = head_views(shape, theta)
+    weight = weight[: d_ys.shape[1]]
+    above = np.empty((steps if layers > 1 else 0, hidden), theta.dtype)  # what the layer above sends down
+    for layer in range(layers - 1, -1, -1):
+        weights = layer_views(shape, theta, layer)
+        for t in range(steps - 1, -1, -1):
+            if layer == layers - 1:
+                add_transposed(weight, d_ys[t], d_state[layer])
+            else:
+                add(above[t], d_state[layer, :hidden])
             cells.backward(
-                shape[CELL],
-                layer_views(shape, theta, layer),
-                layer_views(shape, grad, layer),
-                xs[t] if layer == 0 else states[t + 1, layer - 1, :hidden],
-                layer == 0 and shape[ONE_HOT] == 1,
-                states[t, layer],
-                states[t + 1, layer],
-                gates[t, layer],
-                d_state[layer],
-                nothing if layer == 0 else d_below,
+                shape[CELL], weights, states[t, layer], states[t + 1, layer], gates[t, layer], d_state[layer]
             )
-            if layer > 0:
-                add(d_below, d_state[layer - 1, :hidden])
-    for layer in range(layers):
-        _, grad_weight_hh, _, _ = layer_views(shape, grad, layer)
-        cells.backward_recurrence(shape[CELL], grad_weight_hh, states, gates, layer, xs.shape[0])
+        if layer > 0:
+            for t in range(steps):
+                cells.backward_input(shape[CELL], weights, gates[t, layer], above[t])
+        cells.backward_weights(shape, layer_views(shape, grad, layer), layer, xs, states, gates, steps)
+    width = states.shape[2]
+    last = (2 * layers - 1) * width  # where the top layer's h after step 0 is
+    heads.backward_weights(shape, grad, states.ravel(), last, layers * width, xs, d_ys, steps)
 
 
 @jit

@@ -8,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from streamrnn.kernels import optim
+from streamrnn.kernels.teaching import CLIP
 from streamrnn.kernels.types import Floats
 from streamrnn.learn.network import Network
 
-CLIP = 1.0  # Euclidean norm of the gradient, at the most
 GOOD_EVERY = 256  # updates between two copies of weights known to be good
 JUMP = 10.0  # mean deviations of the loss above its mean that count as a jump
 JUMPS_MAX = 3  # in a row; what goes on is no jump but news
@@ -106,11 +106,16 @@ class Descent:
         norm = float(optim.clip(self._grad, CLIP))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             return self._reject()
-        if self._is_jump(loss):
-            self.dropped += 1
+        jump = loss - self.loss > self._far()
+        self._note(loss, jump)
+        if jump:
             return False
         self._adam(self.steps + 1)
-        if not np.isfinite(self.shadow).all():
+        return self._stepped(bool(np.isfinite(self.shadow).all()))
+
+    def _stepped(self, finite: bool) -> bool:
+        """Count a step of the shadow, unless its weights are not `finite` any more."""
+        if not finite:
             return self._reject()
         self.steps += 1
         self._bad = 0
@@ -123,18 +128,21 @@ class Descent:
         """Update number `count` of Adam."""
         optim.adam(self.shadow, self._grad, self.mean, self.square, count, self.rate, self.decay)
 
-    def _is_jump(self, loss: float) -> bool:
-        """Whether the loss is far above what it has been; a level that stays becomes the new normal."""
+    def _far(self) -> float:
+        """How far above the usual a loss is a jump; a level that stays becomes the new normal."""
+        return JUMP * self.spread if self.steps > GOOD_EVERY and self._jumps < JUMPS_MAX else math.inf
+
+    def _note(self, loss: float, jump: bool) -> None:
+        """Take note of a loss, and whether it was a jump, which drops the update."""
         if math.isnan(self.loss):
             self.loss = loss
         distance = loss - self.loss
-        jump = self.steps > GOOD_EVERY and distance > JUMP * self.spread and self._jumps < JUMPS_MAX
         self._jumps = self._jumps + 1 if jump else 0
+        self.dropped += jump
         if jump:  # one wild loss must not make the guard blind to the next
             distance = JUMP * self.spread
         self.loss += 0.02 * distance
         self.spread += 0.02 * (abs(distance) - self.spread)
-        return jump
 
     def _reject(self) -> bool:
         """Drop an update that is not finite; after several, or when the weights are hit, go back."""

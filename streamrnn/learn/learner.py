@@ -7,14 +7,16 @@ later, however fast or slow the thread was: outputs do not depend on timing.
 from __future__ import annotations
 
 import logging
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import ClassVar
 
 import numpy as np
 
 from streamrnn.errors import UsageError
-from streamrnn.kernels import params, sequence
+from streamrnn.kernels import params
+from streamrnn.kernels.teaching import JUMPED, NOT_FINITE, OUTCOME, STEPPED
 from streamrnn.kernels.types import Floats, Tape
+from streamrnn.learn.aside import Aside, Update
 from streamrnn.learn.descent import Descent, Trail
 from streamrnn.learn.network import Network
 from streamrnn.learn.window import Window
@@ -67,8 +69,8 @@ class Learner(Descent):
         self._scratch = self._tape()
         self.scratch_bytes = sum(array.nbytes for array in (*self._batch, *self._scratch))
         self._due = 0
-        self._job: Future[bool] | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._job: Future[bool] | Update | None = None
+        self._thread: Aside | None = None
 
     @property
     def pending(self) -> int:
@@ -110,17 +112,14 @@ class Learner(Descent):
         self.window.sample(self._batch)
         if self._scratch[2].shape[1] != self.classes:
             self._scratch = self._tape()
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="learn")
         try:
-            self._job = self._thread.submit(self._update)
+            self._job = self._begin()
         except RuntimeError as error:  # the system has no thread for us now; the next update asks again
-            self._thread = None
             self._job = Future()
             self._job.set_exception(error)
         self._due = self._events + self.every
 
-    def _result(self, job: Future[bool]) -> bool:
+    def _result(self, job: Future[bool] | Update) -> bool:
         """Wait for an update; whether it is to be taken over. One that failed is as if it had not been."""
         try:
             return job.result()
@@ -138,8 +137,29 @@ class Learner(Descent):
     def close(self) -> None:
         """Let a running update end, and its thread with it. The update is taken over if it is due later."""
         if self._thread is not None:
-            self._thread.shutdown()
+            if self._job is not None:
+                self._job.exception()
+            self._thread.close()
             self._thread = None
+
+    def _begin(self) -> Update:
+        """Begin an update of the shadow weights."""
+        task = (self.network.shape, self.shadow, self._grad, self._batch, self._scratch, self.mean, self.square)
+        thread = self._thread
+        if thread is None or not thread.has(task):
+            self.close()
+            thread = self._thread = Aside(task)
+        thread.plan[:] = (self.steps + 1, self.rate, self.decay, self.loss, self._far())
+        return Update(thread, self._descend)
+
+    def _descend(self, loss: float) -> bool:
+        """Take note of an update that was made; False when a guard held it back."""
+        assert self._thread is not None  # noqa: S101
+        outcome = int(self._thread.report[OUTCOME])
+        if outcome == NOT_FINITE:
+            return self._reject()
+        self._note(loss, outcome == JUMPED)
+        return outcome != JUMPED and self._stepped(outcome == STEPPED)
 
     def _tape(self) -> Tape:
         """Scratch of one window, as `sequence.gradient` takes it."""
@@ -153,8 +173,3 @@ class Learner(Descent):
             np.zeros((length, self.classes), kind),
             np.zeros((layers + 1, max(state, hidden)), kind),
         )
-
-    def _update(self) -> bool:
-        """One update of the shadow weights, on the thread; False when a guard held it back."""
-        loss = float(sequence.gradient(self.network.shape, self.shadow, self._grad, self._batch, self._scratch))
-        return self._descend(loss)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamrnn.events import Event, NumericOutput
-from streamrnn.kernels.intervals import FORECAST, LOWER, UPPER
+from streamrnn.kernels.intervals import FORECAST, UPPER
 from streamrnn.kernels.types import Floats
 from streamrnn.learn.calibrator import Calibrator
 from streamrnn.learn.detector import Alarm, Detector
@@ -48,17 +48,13 @@ class NumericStream:
         self.calibrator = (
             Calibrator(fields, model.horizons, model.interval) if several else self.parts[0].calibrator
         )
+        own = [part.calibrator for part in self.parts]
+        self.calibrators = [*own, self.calibrator] if several else own  # all there are, what is published last
 
     @property
     def mean_calibrator(self) -> Calibrator | None:
         """That of the mean of several networks, None where there is only one, whose own is published."""
         return self.calibrator if len(self.parts) > 1 else None
-
-    @property
-    def calibrators(self) -> list[Calibrator]:
-        """All there are, what is published last."""
-        own = [part.calibrator for part in self.parts]
-        return own if len(own) == 1 else [*own, self.calibrator]
 
 
 class NumericModel:
@@ -193,38 +189,50 @@ class NumericModel:
     def _output(self, stream: NumericStream, event: Event, score: float, anomaly: bool) -> NumericOutput:
         calibrator = stream.calibrator
         assert event.values is not None  # noqa: S101
-        made = calibrator.made
+        # By column, field and horizon: lists of numbers for one band after the other.
+        forecast, lower, upper = calibrator.made.transpose(2, 0, 1)[FORECAST : UPPER + 1].tolist()
         seq = stream.seq
         stream.seq = seq + 1
-        loudness = np.sum([part.detector.loudness for part in stream.parts], axis=0)
         return NumericOutput(
             pipeline=self.name,
             key=stream.key,
             seq=seq,
             time=event.time,
             value=self._numbers(event.values.tolist()),
-            forecast=self._lists(made[:, :, FORECAST].tolist()),
-            lower=self._lists(made[:, :, LOWER].tolist()),
-            upper=self._lists(made[:, :, UPPER].tolist()),
+            forecast=self._lists(forecast),
+            lower=self._lists(lower),
+            upper=self._lists(upper),
             horizons=self.horizons,
             error=self._numbers(calibrator.error.tolist()),
             score=score,
             anomaly=anomaly,
-            loudest=self.fields[int(loudness.argmax())],
+            loudest=self._loudest(stream),
             updates=self.learners[0].updates if self.learners else 0,
             warmup=stream.count <= self.warmup,
         )
 
+    def _loudest(self, stream: NumericStream) -> str:
+        """The field that has most to do with the score."""
+        if len(self.fields) == 1:
+            return self.fields[0]
+        loudness = stream.parts[0].detector.loudness
+        if len(stream.parts) > 1:
+            loudness = np.sum([part.detector.loudness for part in stream.parts], axis=0)
+        return self.fields[int(loudness.argmax())]
+
     def _numbers(self, numbers: list[float]) -> dict[str, float | None]:
-        return {
-            name: number if number == number else None for name, number in zip(self.fields, numbers, strict=True)
-        }
+        named: dict[str, float | None] = dict(zip(self.fields, numbers, strict=True))
+        for name, number in named.items():
+            if number != number:
+                named[name] = None
+        return named
 
     def _lists(self, lists: list[list[float]]) -> dict[str, list[float] | None]:
-        return {
-            name: numbers if numbers[0] == numbers[0] else None
-            for name, numbers in zip(self.fields, lists, strict=True)
-        }
+        named: dict[str, list[float] | None] = dict(zip(self.fields, lists, strict=True))
+        for name, numbers in zip(self.fields, lists, strict=True):
+            if numbers[0] != numbers[0]:
+                named[name] = None
+        return named
 
     def close(self) -> None:
         """End the learners' threads."""
