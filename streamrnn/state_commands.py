@@ -18,8 +18,8 @@ from streamrnn import config
 from streamrnn.errors import StateError, UsageError
 
 if TYPE_CHECKING:
-    from streamrnn.edges.checkpoint import Loaded
     from streamrnn.edges.disk import Disk, StateFolder
+    from streamrnn.edges.statefile import Loaded
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -162,7 +162,7 @@ def chosen(disk: Disk, pipeline: str | None) -> list[str]:
 def newest(disk: Disk, pipeline: str) -> Loaded | None:
     """Return the newest good checkpoint, and say which are not."""
     from streamrnn.edges import contents
-    from streamrnn.edges.checkpoint import Unreadable
+    from streamrnn.edges.statefile import Unreadable
 
     for name, found in contents.generations(disk, pipeline):
         if not isinstance(found, Unreadable):

@@ -11,11 +11,11 @@ from contextlib import suppress
 import msgspec
 
 from streamrnn.edges import checkpoint, processing, segments
-from streamrnn.edges.checkpoint import Loaded, Unreadable
 from streamrnn.edges.disk import Disk, set_aside
 from streamrnn.edges.frames import Gap, Mark
 from streamrnn.edges.recovery import QUARANTINE
 from streamrnn.edges.segments import Damage, Reading
+from streamrnn.edges.statefile import Loaded, Unreadable, load
 
 
 class JournalTold(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ def generations(disk: Disk, pipeline: str) -> Iterator[tuple[str, Loaded | Unrea
     for position in reversed(checkpoint.positions(disk, pipeline)):
         name = checkpoint.name_of(pipeline, position)
         try:
-            found: Loaded | Unreadable = checkpoint.load(disk, name)
+            found: Loaded | Unreadable = load(disk, name)
         except Unreadable as error:
             found = error
         yield name, found
