@@ -54,7 +54,7 @@ PARKED_MAX = {name: spec.limits.parked for name, spec in CONFIG.pipelines.items(
 FINGERPRINTS = {name: fingerprint(name, spec, CONFIG.seed) for name, spec in CONFIG.pipelines.items()}
 IN_FLIGHT_MAX = 4
 POISON = "poison"
-MESSAGES = 40
+MESSAGES = 32
 
 
 class Broker:

@@ -1,4 +1,4 @@
-"""What keeping costs: a journal's microseconds and bytes, the throughput beside no journal, and a recovery's seconds."""
+"""What keeping costs: microseconds and bytes of a journal, throughput beside no journal, seconds of a recovery."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ def journal(options: Options) -> Row:
     kept.close()
     times.sort()
     median = statistics.median(times)
-    seen = f"{size:.1f} bytes; {median:.2f} us in the median of {len(times)} batches, {times[len(times) // 10]:.2f} in the best tenth"
+    seen = (
+        f"{size:.1f} bytes; {median:.2f} us in the median of {len(times)} batches, "
+        f"{times[len(times) // 10]:.2f} in the best tenth"
+    )
     return Row("journal cost, 64-byte event", "<= 3 us, <= 100 bytes", seen, median <= 3.0 and size <= 100)
 
 
@@ -80,7 +83,10 @@ def throughput(options: Options) -> Row:
                     daemon.stop()
     kept, bare = (statistics.median(rates[each]) for each in (True, False))
     spread = ", ".join(f"{min(each):.0f} to {max(each):.0f}" for each in rates.values())
-    seen = f"{kept:.0f} a second with, {bare:.0f} without: {100 * kept / bare:.0f} % (medians of {TURNS} turns; {spread})"
+    seen = (
+        f"{kept:.0f} a second with, "
+        f"{bare:.0f} without: {100 * kept / bare:.0f} % (medians of {TURNS} turns; {spread})"
+    )
     return Row("throughput at QoS 1", "within 20 % of no journal", seen, kept >= 0.8 * bare)
 
 

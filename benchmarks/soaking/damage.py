@@ -20,12 +20,12 @@ from streamrnn.errors import StateError
 from streamrnn.events import Message
 from streamrnn.fingerprint import fingerprint
 
-EVENTS = 400
+EVENTS = 120
 WHOLE = 400  # recoveries from a directory with one byte changed
 MODEL = "    model: {hidden: 8}\n    learn: {history: 64, windows: 1, length: 8}\n"
 
 
-def _store(root: Path, every: int = 100) -> Store:
+def _store(root: Path, every: int = 40) -> Store:
     loaded = config.loads(plant.text("mqtt://127.0.0.1", root, more=MODEL))
     prints = {name: fingerprint(name, spec, loaded.seed) for name, spec in loaded.pipelines.items()}
     return Store(StateFolder(root), build_pipelines(loaded), prints, "process", every)
@@ -55,7 +55,7 @@ def _live(root: Path) -> list[int]:
 
 
 def damage(options: Options) -> Row:
-    """Each byte of the newest checkpoint and of the journal; then recoveries from directories with one changed byte."""
+    """Each byte of the newest checkpoint and of the journal; then recoveries after one changed bit."""
     rng = random.Random(options.seed)
     root = options.directory / "whole"
     chains = _live(root)
@@ -85,7 +85,8 @@ def damage(options: Options) -> Row:
         store.pipelines["plant"].close()
         shutil.rmtree(copy)
     seen = (
-        f"checkpoint: {tried} flips and cuts, {silent} not noticed; journal: {frames} flips and cuts, {wrong} with a wrong record; "
+        f"checkpoint: {tried} flips and cuts, {silent} not noticed; journal: {frames} flips and cuts, "
+        f"{wrong} with a wrong record; "
         f"{recoveries} recoveries with one bit flipped: {crashed} ended, {strange} with a state that never was"
     )
     met = not (silent or wrong or crashed or strange)

@@ -51,7 +51,8 @@ def kills(options: Options) -> Row:
     manifest = plant.kept(directory / "state")
     chained = manifest.chain == plant.chain(count) and manifest.count == count
     seen = (
-        f"{wanted} kills ({said} after ready), {count} events, {lost} lost, {len(found) - count} too many, {wrong} other outputs, "
+        f"{wanted} kills ({said} after ready), {count} events, {lost} lost, "
+        f"{len(found) - count} too many, {wrong} other outputs, "
         f"{gatherer.contradictions} repeats that differ ({gatherer.repeats} that do not), chain "
         f"{'equal' if chained else f'NOT EQUAL: {manifest.count} counted'}, exit {stopped}"
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import coverage
 from simulation import live
@@ -15,7 +17,19 @@ from soaking.rows import Options, Row, scaled
 LIVES = 10_000
 TRACED = 600
 TOGETHER = 50
-FILES = ("journal", "segments", "frames", "writing", "waiting", "checkpoint", "recovery", "store", "redelivery")
+FILES = (
+    "journal",
+    "segments",
+    "frames",
+    "writing",
+    "waiting",
+    "checkpoint",
+    "recovery",
+    "store",
+    "redelivery",
+    "parking",
+    "statefile",
+)
 
 
 def _lives(first: int) -> tuple[list[str], int, int]:
@@ -46,7 +60,8 @@ def lives(options: Options) -> list[Row]:
     failed = [each for fails, _, _ in results for each in fails]
     seen = (
         f"{count} lives, {rate:.0f} a minute on {workers} processors, {len(failed)} failures, "
-        f"{sum(deaths for _, deaths, _ in results)} deaths, {sum(known for *_, known in results)} redeliveries recognised"
+        f"{sum(deaths for _, deaths, _ in results)} deaths, "
+        f"{sum(known for *_, known in results)} redeliveries recognised"
     )
     if failed:
         seen += f"; seeds {'; '.join(failed[:5])}"
@@ -86,9 +101,6 @@ def _reached(options: Options) -> Row:
 
 def _at_import(path: str, line: int) -> bool:
     """Whether a line is outside of functions: of the module, or of the body of a class."""
-    import ast
-    from pathlib import Path
-
     tree = ast.parse(Path(path).read_text())
     inside = False
     for node in ast.walk(tree):

@@ -34,5 +34,8 @@ def memory(options: Options) -> Row:
     pipeline.close()
     numbers, mebibytes = np.array(points).T
     slope = float(np.polyfit(numbers, mebibytes, 1)[0]) * count
-    seen = f"{count} events in {seconds:.0f} s: resident {mebibytes[0]:.1f} -> {mebibytes[-1]:.1f} MiB, slope {slope:+.2f} MiB over all of them"
+    seen = (
+        f"{count} events in {seconds:.0f} s: resident {mebibytes[0]:.1f} -> {mebibytes[-1]:.1f} MiB, "
+        f"slope {slope:+.2f} MiB over all of them"
+    )
     return Row("10,000,000 events", "slope of resident memory < 1 MB", seen, slope < 1.0)

@@ -47,7 +47,8 @@ def broker_killed(options: Options) -> Row:
     rng = random.Random(options.seed)
     times, directory = [], options.directory
     with Mosquitto(directory, ("log_type error",)) as broker:
-        with Daemon(directory, plant.text(broker.url, directory / "state")) as daemon:
+        text = plant.text(broker.url, directory / "state")
+        with Daemon(directory, text) as daemon:
             daemon.says("ready")
             watcher, before = Watcher(broker.port), (0.0, 0, 0)
             for turn in range(scaled(KILLS, options, 3) + BEFORE):
@@ -66,7 +67,8 @@ def broker_killed(options: Options) -> Row:
     p99 = times[min(len(times) - 1, round(0.99 * len(times)))]
     grown = after[0] - before[0]
     seen = (
-        f"{len(times)} kills: back after {statistics.median(times):.2f} s in the median, {p99:.2f} s p99; memory {grown:+.1f} MiB, "
+        f"{len(times)} kills: back after {statistics.median(times):.2f} s in the median, "
+        f"{p99:.2f} s p99; memory {grown:+.1f} MiB, "
         f"threads {before[1]} -> {after[1]}, descriptors {before[2]} -> {after[2]}, exit {stopped}"
     )
     met = p99 <= 1.0 and after[1] <= before[1] and after[2] <= before[2] and grown < 2 and not stopped

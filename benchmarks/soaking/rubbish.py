@@ -44,8 +44,8 @@ SEEDS = (
     b"\xa2btsd2026ktemperature\xfb@5\x80\x00\x00\x00\x00\x00", b"\xbf\x9f\xff", b"[" * 400, b'{"a":' * 300, b"",
 )  # fmt: skip
 PIECES = (
-    b"\0", b"\xff", b'"', b"{", b"}", b"[", b"]", b"1e308", b"-1e308", b"NaN", b"null", b"true", b"\\u0000", b"\\ud800",
-    b"9" * 400, b"\xed\xa0\x80", b"\xfb\x7f\xf0\0\0\0\0\0\0", b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"\0", b"\xff", b'"', b"{", b"}", b"[", b"]", b"1e308", b"-1e308", b"NaN", b"null", b"true", b"\\u0000",
+    b"\\ud800", b"9" * 400, b"\xed\xa0\x80", b"\xfb\x7f\xf0\0\0\0\0\0\0", b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff",
 )  # fmt: skip
 TURN_S = 0.005
 
@@ -83,7 +83,8 @@ def payloads(options: Options) -> Row:
     finally:
         logging.getLogger("streamrnn").setLevel(logging.NOTSET)
     seen = (
-        f"{count} payloads from {len(samples)}, {events} events in them, {caught} uncaught; longest hold of the loop {busy * 1e3:.0f} ms of "
+        f"{count} payloads from {len(samples)}, {events} events in them, {caught} uncaught; "
+        f"longest hold of the loop {busy * 1e3:.0f} ms of "
         f"processor, {late * 1e3:.0f} ms by the clock"
     )
     return Row(
@@ -173,8 +174,10 @@ def extremes(options: Options) -> Row:
             hits, poisoned_at = hits + 1, i
     logging.getLogger("streamrnn").setLevel(logging.NOTSET)
     seen = (
-        f"{events} events at rate 3000 with NaN, infinities, 1e308: theta not finite {bad_theta} times, outputs {bad_output}; "
-        f"{learner.updates} updates, {learner.rollbacks} rolled back, {learner.dropped} dropped; weights hit {hits} times, "
+        f"{events} events at rate 3000 with NaN, infinities, 1e308: theta not finite {bad_theta} times, "
+        f"outputs {bad_output}; "
+        f"{learner.updates} updates, {learner.rollbacks} rolled back, {learner.dropped} dropped; "
+        f"weights hit {hits} times, "
         f"not finite one update later {slow} times"
     )
     pipeline.close()

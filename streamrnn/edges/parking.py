@@ -33,6 +33,39 @@ COMPLAINT_S = 60.0
 _NAME = re.compile(r"([0-9]{20})\.stream")
 
 
+def name_of(pipeline: str, number: int) -> str:
+    """Return the name of a parked stream below the state directory.
+
+    Examples
+    --------
+    >>> name_of("machine", 12)
+    'parked/machine/00000000000000000012.stream'
+    """
+    return f"{FOLDER}/{pipeline}/{number:020d}.stream"
+
+
+def listed(disk: Disk, pipeline: str) -> list[int]:
+    """Return the numbers of the streams of a pipeline that have a file, ascending."""
+    names = disk.names(f"{FOLDER}/{pipeline}")
+    return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
+
+
+def numbers_of(arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+    """Return which number each parked key has in a checkpoint, the one parked longest first.
+
+    Raises
+    ------
+    StateError
+        It is not what `Parking.save` returned.
+    """
+    if KEYS not in arrays:  # made without
+        return {}
+    keys, numbers = decode_text(KEYS, arrays[KEYS]), arrays.get(NUMBERS)
+    if numbers is None or numbers.shape != (len(keys),) or arrays.get(NEXT, numbers[:0]).shape != ():
+        raise StateError(f"{NUMBERS}: expected one for each of {len(keys)} keys, and the next")
+    return dict(zip(keys, numbers.tolist(), strict=True))
+
+
 class Remembered:
     """Parked streams in memory, for a replay: it answers as a service with a state directory does."""
 
@@ -95,7 +128,7 @@ class Parking:
         self._waiting: dict[int, bytes] = {}  # what the disk did not take, by number
         self._waiting_bytes = 0
         self._generations: list[frozenset[int]] = []  # the numbers in the two newest checkpoints
-        self._needed: frozenset[int] | None = None  # of the numbers below `_below`; None: not known yet
+        self._needed: frozenset[int] = frozenset()  # of the numbers below `_below`
         self._below = 0
         self._complained = -COMPLAINT_S
 
@@ -184,18 +217,15 @@ class Parking:
     def checkpointed(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """A checkpoint with what `save` returned is on the disk."""
         self._generations = [*self._generations[-1:], frozenset(arrays[NUMBERS].tolist())]
-        if len(self._generations) > 1:  # the older one of a process before is not known
-            self._needed = frozenset(self._numbers.values()).union(*self._generations)
-            self._below = self._next
+        self._needed = frozenset(self._numbers.values()).union(*self._generations)
+        self._below = self._next
         self.fresh_bytes = 0
 
     def release(self) -> None:
         """Remove files that neither the pipeline nor a checkpoint needs, on any thread."""
         needed, below = self._needed, self._below
-        if needed is None:
-            return
         try:
-            for number in self._listed():
+            for number in listed(self.disk, self._about[0]):
                 if number < below and number not in needed and number not in self._waiting:
                     self.disk.remove(self._name(number))
         except OSError as error:
@@ -211,13 +241,8 @@ class Parking:
         StateError
             What it has of parked streams is not what `save` returned.
         """
-        if KEYS not in arrays:  # it was made without
-            return
-        keys, numbers, following = decode_text(KEYS, arrays[KEYS]), arrays.get(NUMBERS), arrays.get(NEXT)
-        if numbers is None or following is None or numbers.shape != (len(keys),) or following.shape != ():
-            raise StateError(f"{NUMBERS}: expected one for each of {len(keys)} keys")
-        self._numbers = OrderedDict(zip(keys, numbers.tolist(), strict=True))
-        self._next = int(following)
+        self._numbers = OrderedDict(numbers_of(arrays))
+        self._next = int(arrays[NEXT]) if NEXT in arrays else 0
         self._generations = [frozenset(self._numbers.values())]
         while len(self._numbers) > self.keys_max:  # the limit may have been lowered
             self._numbers.popitem(last=False)
@@ -231,16 +256,13 @@ class Parking:
         OSError
             It could not be moved.
         """
-        for number in self._listed():
+        for number in listed(self.disk, self._about[0]):
             set_aside(self.disk, self._name(number))
 
     # Its files
 
     def _name(self, number: int) -> str:
-        return f"{self._folder}/{number:020d}.stream"
-
-    def _listed(self) -> list[int]:
-        return [int(match[1]) for name in self.disk.names(self._folder) if (match := _NAME.fullmatch(name))]
+        return name_of(self._about[0], number)
 
     def _wait(self, number: int, data: bytes) -> None:
         self._waiting[number] = data
@@ -248,7 +270,7 @@ class Parking:
         while self._waiting_bytes > WAITING_BYTES_MAX and len(self._waiting) > 1:
             oldest = next(iter(self._waiting))
             self._waiting_bytes -= len(self._waiting.pop(oldest))
-            self._lost("the disk takes no streams: the oldest that waits for it is lost, its key begins anew")
+            self._complain("the disk takes no streams: the oldest that waits is lost, its key will begin anew")
 
     def _write_waiting(self) -> None:
         for number, data in list(self._waiting.items()):

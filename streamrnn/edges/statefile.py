@@ -32,6 +32,7 @@ _KINDS = {
     "int64": "I64", "uint64": "U64", "float32": "F32", "float64": "F64",
 }  # fmt: skip
 _TYPES = {kind: np.dtype(name) for name, kind in _KINDS.items()}
+_NAMES = {kind: name for name, kind in _TYPES.items()}  # a dtype is slow to say its name
 _Size = Annotated[int, Meta(ge=0, lt=1 << 48)]
 
 
@@ -188,14 +189,16 @@ def _chunks(manifest: Manifest, arrays: Mapping[str, NDArray[Any]]) -> Iterator[
 
 def _pieces(manifest: Manifest, arrays: Mapping[str, NDArray[Any]]) -> Iterator[memoryview]:
     """Yield the bytes of a safetensors file: not from the library, which would put all of it together in memory."""
-    ordered = [(name, np.require(array, requirements="C")) for name, array in arrays.items()]
+    ordered = [
+        (name, array if array.flags.c_contiguous else array.copy(order="C")) for name, array in arrays.items()
+    ]
     # Larger numbers first, as the library has it: so every array begins where its kind may.
     ordered.sort(key=lambda each: -each[1].itemsize)
     head: dict[str, Entry | dict[str, str]] = {"__metadata__": {"manifest": msgspec.json.encode(manifest).decode()}}
     offset = 0
     for name, array in ordered:
         behind = offset + array.nbytes
-        head[name] = Entry(_KINDS[array.dtype.name], array.shape, (offset, behind))
+        head[name] = Entry(_NAMES[array.dtype], array.shape, (offset, behind))
         offset = behind
     text = msgspec.json.encode(head)
     text += b" " * (-len(text) % 8)

@@ -31,7 +31,7 @@ from streamrnn.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
-PARKED_MAX = 10_000
+PARKED_MAX = 1000
 JOURNAL_BYTES_MAX = 64 << 20  # then a checkpoint is due, however few events a pipeline had
 
 
