@@ -1,4 +1,4 @@
-"""A plant of three machines, its telemetry a function of the event's number; a daemon, who sends, and who gathers."""
+"""A plant of three machines, telemetry as a function of its number; a daemon for it, who sends, and who gathers."""
 
 from __future__ import annotations
 
