@@ -7,8 +7,8 @@ from collections import deque
 from streamrnn.events import Message
 
 MESSAGES_MAX = 65_535  # packet ids: a broker cannot have more of them in flight
-BYTES_MAX = 32 << 20
-_OVERHEAD = 512  # bytes of memory that a message takes beside its payload, about
+BYTES_MAX = 64 << 20
+_OVERHEAD = 400  # bytes of memory that a message takes beside its payload, about
 
 
 class Held:

@@ -112,6 +112,11 @@ class Connection:
         """The broker has acknowledged so many of them, from the first on without a gap."""
         return self._outbox.through
 
+    @property
+    def stuck(self) -> bool:
+        """Whether acknowledgements cannot come, since they are behind messages for which there is no room at all."""
+        return self._held.full
+
     async def run(self) -> None:
         """Keep the connection up until cancelled.
 
