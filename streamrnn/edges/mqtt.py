@@ -114,7 +114,7 @@ class Connection:
 
     @property
     def stuck(self) -> bool:
-        """Whether acknowledgements cannot come, since they are behind messages for which there is no room at all."""
+        """Whether acknowledgements cannot come, since they are behind messages with no room for them."""
         return self._held.full
 
     async def run(self) -> None:
