@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import numba.extending
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -145,6 +146,28 @@ def foreign(name: str, result: str, *arguments: str) -> Any:
     """Return a function of the system's library for kernels to call; types by their names in Numba."""
     types = numba.types
     return types.ExternalFunction(name, getattr(types, result)(*(getattr(types, each) for each in arguments)))
+
+
+def _at(kind: Any) -> Any:
+    """Make a function of kernels that takes an address for a pointer to numbers of a kind."""
+    types: Any = numba.types
+    pointer = types.CPointer(kind)
+
+    @cast(Any, numba.extending.intrinsic)  # type: ignore[untyped-decorator]
+    def at(_: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, __: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], context.get_value_type(pointer))
+
+        return pointer(address), generate
+
+    return at
+
+
+double_at = _at(numba.types.float64)
+single_at = _at(numba.types.float32)
+whole_at = _at(numba.types.int64)
+view: Any = cast(Any, numba).carray
+"""The contiguous array of a shape that begins at a pointer. It keeps nothing: whoever has the memory does."""
 
 
 def _compile(function: Function, forceinline: bool = False, fastmath: set[str] = FASTMATH) -> Function:
