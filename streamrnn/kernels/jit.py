@@ -137,6 +137,14 @@ def inlined(function: Function) -> Function:
     return _compile(function, forceinline=True)
 
 
+def spliced(function: Function) -> Function:
+    """`jit` for a callee that stands in its callers as if it was written there, before anything is compiled.
+
+    Else whatever calls it compiles it again, and so do their callers, each with all below it.
+    """
+    return _compile(function, inline="always")
+
+
 def exact(function: Function) -> Function:
     """`jit` for a function in which sums are to be rounded in the order they are written in."""
     return _compile(function, fastmath=EXACT)
@@ -170,13 +178,22 @@ view: Any = cast(Any, numba).carray
 """The contiguous array of a shape that begins at a pointer. It keeps nothing: whoever has the memory does."""
 
 
-def _compile(function: Function, forceinline: bool = False, fastmath: set[str] = FASTMATH) -> Function:
+def _compile(
+    function: Function, forceinline: bool = False, fastmath: set[str] = FASTMATH, inline: str = "never"
+) -> Function:
     settings: Any = numba.config
+    njit: Any = numba.njit  # its types leave some of its settings out
     kept = settings.CACHE_DIR
     settings.CACHE_DIR = str(CACHE)  # read when the function is decorated; other users keep their own
     try:
-        compiled = numba.njit(
-            nogil=True, cache=True, error_model="numpy", fastmath=fastmath, forceinline=forceinline
+        compiled = njit(
+            nogil=True,
+            cache=True,
+            error_model="numpy",
+            fastmath=fastmath,
+            forceinline=forceinline,
+            inline=inline,
+            no_cfunc_wrapper=True,  # for callbacks from C, of which there are none
         )(function)
     finally:
         settings.CACHE_DIR = kept

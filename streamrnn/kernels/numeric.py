@@ -13,7 +13,7 @@ import numpy as np
 from streamrnn.kernels import detection, hedge, intervals, regression, scaling
 from streamrnn.kernels.detection import JOINT, KEPT, RECENT, VIEWS
 from streamrnn.kernels.intervals import COLUMNS, FORECAST, LOWER, UPPER
-from streamrnn.kernels.jit import jit
+from streamrnn.kernels.jit import jit, spliced
 from streamrnn.kernels.regression import SPANS
 from streamrnn.kernels.scaling import HARMONICS
 from streamrnn.kernels.tables import doubles, singles, wholes
@@ -184,7 +184,7 @@ def forecast(
     return resets
 
 
-@jit
+@spliced
 def settle(
     table: Ints,
     own: int,
@@ -213,14 +213,14 @@ def settle(
     )
 
 
-@jit
+@spliced
 def keep(table: Ints, own: int, horizons: Ints, fields: int, age: int) -> None:
     """`intervals.keep` of the calibrator at place `own`."""
     made = doubles(table, own + MADE, (fields, horizons.size, COLUMNS))
     intervals.keep(horizons, made, age, doubles(table, own + WAITING, (fields, horizons.sum(), COLUMNS)))
 
 
-@jit
+@spliced
 def strangeness(table: Ints, own: int, count: int, values: Floats, scaled: Floats, age: int, learn: bool) -> float:
     """`detection.strangeness` by the network at place `own`."""
     fields, detector = values.size, own + DETECTOR
@@ -244,7 +244,7 @@ def strangeness(table: Ints, own: int, count: int, values: Floats, scaled: Float
     )
 
 
-@jit
+@spliced
 def read_out(
     table: Ints, fields: int, count: int, width: int, units: int, values: Floats, made: Floats, age: int
 ) -> None:

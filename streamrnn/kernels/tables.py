@@ -10,25 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from streamrnn.kernels.jit import double_at, inlined, single_at, view, whole_at
+from streamrnn.kernels.jit import double_at, single_at, spliced, view, whole_at
 from streamrnn.kernels.types import Floats, Ints
 
 
-@inlined
+@spliced
 def doubles(table: Ints, place: int, shape: Any) -> Floats:
     """The float64 array at a place of the table."""
     array: Floats = view(double_at(table[place]), shape)
     return array
 
 
-@inlined
+@spliced
 def singles(table: Ints, place: int, shape: Any) -> Floats:
     """The float32 array at a place of the table."""
     array: Floats = view(single_at(table[place]), shape)
     return array
 
 
-@inlined
+@spliced
 def wholes(table: Ints, place: int, shape: Any) -> Ints:
     """The int64 array at a place of the table."""
     array: Ints = view(whole_at(table[place]), shape)
