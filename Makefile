@@ -1,7 +1,7 @@
 # Everything a person types first. Each target sets up what it needs, once: see deploy/setup-dev.sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check soak clean mosquitto
+.PHONY: help demo test check bench soak clean mosquitto
 .NOTPARALLEL: # two set-ups at once would wait for, or fail on, apt's lock
 
 VENV := .venv
@@ -15,6 +15,7 @@ help:
 	@echo "make demo    watch a pipeline learn this computer's own telemetry (seconds=30 to stop by itself)"
 	@echo "make test    run the tests"
 	@echo "make check   run everything a change must pass: ruff, mypy, the tests, kernels with checked indices"
+	@echo "make bench   measure how fast it is beside its peers (quick=1 for a smoke test); build/bench.json has the numbers"
 	@echo "make soak    half an hour of kills, outages and rubbish against the real daemon (ARGS='--scale 0.05')"
 	@echo "make clean   remove caches and build products; delete $(VENV) to set up anew"
 	@echo
@@ -36,6 +37,11 @@ check: $(VENV)/.ready-dev mosquitto
 		tests/test_sequence.py tests/test_window.py tests/test_detector.py tests/test_calibrator.py tests/test_scaler.py \
 		tests/test_readout.py tests/test_lru.py tests/test_ngram.py tests/test_mixture.py
 
+# BLAS and its like would take all cores where ours takes one.
+bench: $(VENV)/.ready-bench mosquitto
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
+		$(PYTHON) benchmarks/bench.py --json build/bench.json $(if $(quick),--quick) $(ARGS)
+
 soak: $(VENV)/.ready-dev mosquitto
 	$(PYTHON) benchmarks/soak.py $(ARGS)
 
@@ -48,6 +54,9 @@ $(VENV)/.ready: pyproject.toml deploy/setup-dev.sh
 
 $(VENV)/.ready-dev: pyproject.toml deploy/setup-dev.sh
 	$(SETUP) venv dev
+
+$(VENV)/.ready-bench: pyproject.toml deploy/setup-dev.sh
+	$(SETUP) venv bench
 
 mosquitto:
 	@$(SETUP) mosquitto

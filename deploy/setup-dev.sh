@@ -3,6 +3,7 @@
 #
 #   setup-dev.sh venv        .venv with streamrnn, enough to run it
 #   setup-dev.sh venv dev    the same with the tools that check it
+#   setup-dev.sh venv bench  the same with what it is measured beside
 #   setup-dev.sh mosquitto   the distribution's mosquitto, when there is none
 #
 # What is already there is left alone. What needs root is done by root or by sudo without a password; otherwise
@@ -104,6 +105,7 @@ set_up_mosquitto() {
 case "$*" in
 venv) set_up_venv "" ;;
 "venv dev") set_up_venv dev ;;
+"venv bench") set_up_venv bench ;;
 mosquitto) set_up_mosquitto ;;
-*) stop "usage: setup-dev.sh venv [dev] | mosquitto" ;;
+*) stop "usage: setup-dev.sh venv [dev|bench] | mosquitto" ;;
 esac

@@ -157,10 +157,12 @@ class Measures:
             if of is None:
                 of = self.fields[field] = FieldMeasures(output.horizons)
             forecast, lower, upper = output.forecast[field], output.lower[field], output.upper[field]
-            for k, ring in enumerate(waiting.made[field]):
-                if value is None or forecast is None or lower is None or upper is None:
+            rings = waiting.made[field]
+            if value is None or forecast is None or lower is None or upper is None:
+                for ring in rings:
                     ring.append(None)
-                    continue
+                continue
+            for k, ring in enumerate(rings):
                 old = ring[0] if len(ring) == ring.maxlen else None
                 if old is not None:
                     error = of.judge(k, value, old)

@@ -32,7 +32,10 @@ class Mosquitto:
     `lines` are added to its configuration, after its listener.
     """
 
-    def __init__(self, directory: Path, lines: tuple[str, ...] = (), *, anonymous: bool = True) -> None:
+    def __init__(
+        self, directory: Path, lines: tuple[str, ...] = (), *, anonymous: bool = True, verbose: bool = True
+    ) -> None:
+        self._verbose = verbose
         self.port = free_port()
         self.directory = directory
         self._config = directory / "mosquitto.conf"
@@ -61,9 +64,8 @@ class Mosquitto:
 
     def start(self) -> Mosquitto:
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [program("mosquitto"), "-v", "-c", str(self._config)], stdout=log, stderr=log
-            )
+            command = [program("mosquitto"), *(["-v"] if self._verbose else []), "-c", str(self._config)]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + _START_S
         while True:
             try:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from streamrnn.kernels.jit import inlined, jit
 from streamrnn.kernels.params import CELL, GRU, LSTM, ONE_HOT, RNN_RELU
 from streamrnn.kernels.products import (
+    START,
     add_affine_transposed,
     add_outers,
     add_part,
@@ -125,7 +126,7 @@ def backward_input(cell: int, weights: Layer, gates: Floats, d_x: Floats) -> Non
     hidden, rows = weight_hh.shape
     same = rows - hidden if cell == GRU else rows
     d_x[:] = 0
-    add_part(weight_ih, 0, same, gates, 0, d_x)
+    add_part(weight_ih, START, same, gates, START, d_x)
     if cell == GRU:
         add_part(weight_ih, same, hidden, gates, rows, d_x)
 
@@ -143,7 +144,7 @@ def backward_weights(
     _, layers, width = states.shape
     hs, h, step = states.ravel(), layer * width, layers * width
     ds, d, d_step = gates.ravel(), layer * gates.shape[2], layers * gates.shape[2]
-    add_outers(hs, h, step, ds, d, d_step, steps, grad_weight_hh, 0, rows)
+    add_outers(hs, h, step, ds, d, d_step, steps, grad_weight_hh, START, rows)
     add_sums(ds, d, d_step, steps, grad_bias_hh)
     # The input sees the same gradients, but for the last block of a GRU, where the reset gate stands between.
     same = rows - hidden if shape[CELL] == GRU else rows
@@ -160,7 +161,7 @@ def backward_weights(
         inputs, x, x_step = xs.ravel(), 0, xs.shape[1]
     else:
         inputs, x, x_step = hs, h - width + step, step
-    add_outers(inputs, x, x_step, ds, d, d_step, steps, grad_weight_ih, 0, same)
+    add_outers(inputs, x, x_step, ds, d, d_step, steps, grad_weight_ih, START, same)
     if shape[CELL] == GRU:
         add_outers(inputs, x, x_step, ds, d + rows, d_step, steps, grad_weight_ih, same, hidden)
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from streamrnn.kernels.jit import jit
+from streamrnn.kernels.jit import jit, spliced
 from streamrnn.kernels.lanes import load, store
 from streamrnn.kernels.types import Floats, Ints
 
@@ -180,7 +180,7 @@ def in_usual_errors(errors: Floats, error: float) -> float:
     return error / usual if usual > 0.0 else math.nan
 
 
-@jit
+@spliced
 def views_of(
     value: float,
     scaled: float,
@@ -219,7 +219,7 @@ def views_of(
     views[NEAR_DRIFT] = recent_mean(near, kept[2])
 
 
-@jit
+@spliced
 def joint_surprise(residual: Floats, log_scale: Floats) -> float:
     """Mean over the fields of log(1 + |e| / scale), one step ahead; residual, log_scale (F, K). NaN of none."""
     total, known = 0.0, 0
@@ -230,7 +230,7 @@ def joint_surprise(residual: Floats, log_scale: Floats) -> float:
     return total / known if known > 0 else math.nan
 
 
-@jit
+@spliced
 def joint_distance(scaled: Floats) -> float:
     """Mean over the fields of how far each is from its mean, scaled units, scaled (F,); NaN of none."""
     total, known = 0.0, 0
@@ -254,7 +254,7 @@ def rank(rings: Floats, ordered: Floats, shown: Ints, k: int, value: float, both
     return rare
 
 
-@jit
+@spliced
 def strangeness(
     values: Floats,
     scaled: Floats,

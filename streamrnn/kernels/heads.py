@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from streamrnn.kernels.jit import jit
+from streamrnn.kernels.jit import jit, spliced
 from streamrnn.kernels.params import HEAD, LAPLACE, SOFTMAX, head_views
-from streamrnn.kernels.products import add_outers, add_product, add_sums, add_transposed, affine
+from streamrnn.kernels.products import START, add_outers, add_product, add_sums, add_transposed, affine
 from streamrnn.kernels.types import Floats, Ints
 
 LOG_SCALE_MIN: Final = -5.0
@@ -22,7 +22,7 @@ LOG_SCALE_MAX: Final = 2.0
 ROUNDING: Final = 1e-4  # where |e| turns into a parabola, in squared target units
 
 
-@jit
+@spliced
 def forward(shape: Ints, theta: Floats, h: Floats, x: Floats, y: Floats) -> None:
     """Write the outputs y (Y,) of the top layer's h (H,) and the network's input x (I,)."""
     answer(shape[HEAD], head_views(shape, theta), h, x, y)
@@ -109,8 +109,8 @@ def backward_weights(
     width = d_ys.shape[1]
     ds = d_ys.ravel()
     hidden = grad_weight.shape[1]
-    add_outers(ds, 0, width, hs, first, stride, steps, grad_weight[:width], 0, hidden)
-    add_sums(ds, 0, width, steps, grad_bias[:width])
+    add_outers(ds, START, width, hs, first, stride, steps, grad_weight[:width], START, hidden)
+    add_sums(ds, START, width, steps, grad_bias[:width])
     if grad_skip.size:
         inputs = xs.shape[1]
-        add_outers(ds, 0, width, xs.ravel(), 0, inputs, steps, grad_skip, 0, inputs)
+        add_outers(ds, START, width, xs.ravel(), START, inputs, steps, grad_skip, START, inputs)

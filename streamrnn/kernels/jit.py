@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import numba.extending
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -136,6 +137,14 @@ def inlined(function: Function) -> Function:
     return _compile(function, forceinline=True)
 
 
+def spliced(function: Function) -> Function:
+    """`jit` for a callee that stands in its callers as if it was written there, before anything is compiled.
+
+    Else whatever calls it compiles it again, and so do their callers, each with all below it.
+    """
+    return _compile(function, inline="always")
+
+
 def exact(function: Function) -> Function:
     """`jit` for a function in which sums are to be rounded in the order they are written in."""
     return _compile(function, fastmath=EXACT)
@@ -147,13 +156,44 @@ def foreign(name: str, result: str, *arguments: str) -> Any:
     return types.ExternalFunction(name, getattr(types, result)(*(getattr(types, each) for each in arguments)))
 
 
-def _compile(function: Function, forceinline: bool = False, fastmath: set[str] = FASTMATH) -> Function:
+def _at(kind: Any) -> Any:
+    """Make a function of kernels that takes an address for a pointer to numbers of a kind."""
+    types: Any = numba.types
+    pointer = types.CPointer(kind)
+
+    @cast(Any, numba.extending.intrinsic)  # type: ignore[untyped-decorator]
+    def at(_: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, __: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], context.get_value_type(pointer))
+
+        return pointer(address), generate
+
+    return at
+
+
+double_at = _at(numba.types.float64)
+single_at = _at(numba.types.float32)
+whole_at = _at(numba.types.int64)
+view: Any = cast(Any, numba).carray
+"""The contiguous array of a shape that begins at a pointer. It keeps nothing: whoever has the memory does."""
+
+
+def _compile(
+    function: Function, forceinline: bool = False, fastmath: set[str] = FASTMATH, inline: str = "never"
+) -> Function:
     settings: Any = numba.config
+    njit: Any = numba.njit  # its types leave some of its settings out
     kept = settings.CACHE_DIR
     settings.CACHE_DIR = str(CACHE)  # read when the function is decorated; other users keep their own
     try:
-        compiled = numba.njit(
-            nogil=True, cache=True, error_model="numpy", fastmath=fastmath, forceinline=forceinline
+        compiled = njit(
+            nogil=True,
+            cache=True,
+            error_model="numpy",
+            fastmath=fastmath,
+            forceinline=forceinline,
+            inline=inline,
+            no_cfunc_wrapper=True,  # for callbacks from C, of which there are none
         )(function)
     finally:
         settings.CACHE_DIR = kept

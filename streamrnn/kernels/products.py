@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from streamrnn.kernels.lanes import load, muladd, plus, splat, store, totals
 from streamrnn.kernels.types import Floats
 
 F32 = np.float32
+START: Final = cast(
+    int, np.int64(0)
+)  # as an argument: of a plain 0 Numba makes a type, and compiles the callee for it
 
 
 @jit
@@ -31,7 +34,7 @@ def copy(x: Floats, out: Floats) -> None:
 @jit
 def add_product(weight: Floats, x: Floats, out: Floats) -> None:
     """Add weight (G, I) x (I,) to the first G of out."""
-    add_part(weight, 0, weight.shape[1], x, 0, out)
+    add_part(weight, START, weight.shape[1], x, START, out)
 
 
 @jit

@@ -8,13 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 from streamrnn.kernels import cells, heads, lru
-from streamrnn.kernels.jit import jit
+from streamrnn.kernels.jit import jit, spliced
 from streamrnn.kernels.params import CELL, HEAD, HIDDEN, LAYERS, LRU, ONE_HOT, head_views, layer_views
 from streamrnn.kernels.products import add, add_transposed, copy
 from streamrnn.kernels.types import Batch, Floats, Ints, Tape
 
 
-@jit
+@spliced
 def advance(shape: Ints, theta: Floats, x: Floats, before: Floats, after: Floats, gates: Floats) -> None:
     """One timestep through all layers: x (I,), before and after (L, S), gates (L, A)."""
     hidden = shape[HIDDEN]
@@ -102,7 +102,7 @@ def bptt(
     heads.backward_weights(shape, grad, states.ravel(), last, layers * width, xs, d_ys, steps)
 
 
-@jit
+@spliced
 def gradient(shape: Ints, theta: Floats, grad: Floats, batch: Batch, tape: Tape) -> float:
     """Gradient of the mean loss over a batch of windows, each started from its stored state.
 

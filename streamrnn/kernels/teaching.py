@@ -9,7 +9,7 @@ import math
 from typing import Final
 
 from streamrnn.kernels import semaphores
-from streamrnn.kernels.jit import jit
+from streamrnn.kernels.jit import jit, spliced
 from streamrnn.kernels.optim import adam, clip
 from streamrnn.kernels.sequence import gradient
 from streamrnn.kernels.types import Batch, Floats, Ints, Tape
@@ -35,7 +35,7 @@ HIT: Final = 3  # weights are not finite any more
 RUNNING: Final = -1
 
 
-@jit
+@spliced
 def teach(
     shape: Ints,
     theta: Floats,

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from streamrnn.kernels import intervals
 from streamrnn.kernels.types import Floats
+from streamrnn.learn.moving import Moving
 from streamrnn.learn.scaler import Scaler
 
 Array = NDArray[np.float64]
 
 
-class Calibrator:
+class Calibrator(Moving):
     """Conformal intervals of one stream, and the forecasts that still wait for their event.
 
     Parameters
@@ -45,6 +46,7 @@ class Calibrator:
     SAVED: ClassVar[tuple[str, ...]] = ("q", "reach", "waiting")
 
     def __init__(self, fields: int, horizons: Sequence[int], interval: float = 0.9) -> None:
+        super().__init__()
         self.horizons = np.array(horizons, dtype=np.int64)
         self.alpha = 1.0 - interval
         count = len(horizons)
@@ -56,6 +58,11 @@ class Calibrator:
         self.residual: Array = np.full((fields, count), np.nan)
         self.log_scale: Array = np.full((fields, count), np.nan)
         self.error: Array = np.full(fields, np.nan)
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """What an event needs of it, in the order of `kernels.numeric`."""
+        return self.q, self.reach, self.waiting, self.made, self.residual, self.log_scale, self.error
 
     def score_one(self, values: Array, scaled: Array, count: int, learn: bool = True) -> None:
         """Hold values (F,), event number `count` of its stream, against the forecasts made for it."""

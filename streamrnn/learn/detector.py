@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamrnn.kernels import detection
 from streamrnn.kernels.detection import JOINT, KEPT, RECENT, VIEWS
+from streamrnn.learn.moving import Moving
 
 Array = NDArray[np.float64]
 
 
-class Alarm:
+class Alarm(Moving):
     """From the strangeness of the events of one stream to scores and alerts, with silence after each alert."""
 
     SAVED: ClassVar[tuple[str, ...]] = ("alert",)
 
     def __init__(self) -> None:
+        super().__init__()
         self.alert = np.full(1, -1, dtype=np.int64)
 
     def decide_one(self, strange: float, age: int, learn: bool = True) -> tuple[float, bool]:
@@ -26,7 +28,7 @@ class Alarm:
         return detection.decide(strange, self.alert, age, learn)
 
 
-class Detector:
+class Detector(Moving):
     """How rare each event is among what its stream has shown.
 
     Parameters
@@ -46,6 +48,7 @@ class Detector:
     FIRST = 64  # events there is room for at the beginning
 
     def __init__(self, fields: int) -> None:
+        super().__init__()
         self.recent: Array = np.zeros((fields, RECENT))
         self.kept = np.zeros((fields, KEPT), dtype=np.int64)
         self.errors: Array = np.zeros((fields, 2))
@@ -54,6 +57,12 @@ class Detector:
         self.rings: Array = np.zeros((views, self.FIRST))
         self.ordered: Array = np.zeros((views, self.FIRST))
         self.loudness: Array = np.zeros(fields)
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """What an event needs of it, in the order of `kernels.numeric`; last the events there is room for."""
+        own = (self.recent, self.kept, self.errors, self.shown, self.rings, self.ordered, self.loudness)
+        return *own, self.rings.shape[1]
 
     @staticmethod
     def view_count(fields: int) -> int:
@@ -91,9 +100,7 @@ class Detector:
         history
             Events to rank among, at the most; what is older is let go.
         """
-        capacity = self.rings.shape[1]
-        if capacity > history or (age >= capacity and capacity < history):
-            self._resize(min(2 * capacity, history))
+        self.make_room(age, history)
         return detection.strangeness(
             values,
             scaled,
@@ -110,6 +117,12 @@ class Detector:
             age,
             self.loudness,
         )
+
+    def make_room(self, age: int, history: int) -> None:
+        """Make room for an event before which the stream had `age`, of at most `history`."""
+        capacity = self.rings.shape[1]
+        if capacity > history or (age >= capacity and capacity < history):
+            self._resize(min(2 * capacity, history))
 
     def shorten(self, history: int) -> None:
         """Keep no more than the newest `history` events."""

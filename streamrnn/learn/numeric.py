@@ -8,17 +8,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamrnn.events import Event, NumericOutput
-from streamrnn.kernels.intervals import FORECAST, UPPER
-from streamrnn.kernels.types import Floats
+from streamrnn.kernels import numeric
+from streamrnn.kernels.tables import table_of
+from streamrnn.kernels.types import Floats, Ints
 from streamrnn.learn.calibrator import Calibrator
 from streamrnn.learn.detector import Alarm, Detector
 from streamrnn.learn.member import Member, Part
+from streamrnn.learn.moving import Moving
 from streamrnn.learn.network import Network
 from streamrnn.learn.readout import Readout
 from streamrnn.learn.scaler import Scaler
@@ -29,12 +31,19 @@ Array = NDArray[np.float64]
 HISTORY = 8192  # events a detector ranks among, memory allowing
 
 
-class NumericStream:
-    """One key's live part: scaler, readout, waiting forecasts, and what each network knows of it."""
+class NumericStream(Moving):
+    """One key's live part: scaler, readout, waiting forecasts, and what each network knows of it.
+
+    Attributes
+    ----------
+    answer : (3 F K + F,)
+        Of the last event, in the fields' units: forecasts, lower and upper bounds, errors.
+    """
 
     SAVED: ClassVar[tuple[str, ...]] = ("seq", "count", "scaler", "readout", "parts", "alarm", "mean_calibrator")
 
     def __init__(self, key: str, model: NumericModel) -> None:
+        super().__init__()
         fields, members = len(model.fields), model.members
         self.key = key
         self.seq = 0  # events answered
@@ -48,13 +57,51 @@ class NumericStream:
         self.calibrator = (
             Calibrator(fields, model.horizons, model.interval) if several else self.parts[0].calibrator
         )
-        own = [part.calibrator for part in self.parts]
-        self.calibrators = [*own, self.calibrator] if several else own  # all there are, what is published last
+        self.answer: Array = np.zeros(fields * (3 * len(model.horizons) + 1))
+        movable = [self, self.scaler, self.readout, self.alarm, self.calibrator, *members, *self.parts]
+        movable += [part.detector for part in self.parts]
+        self._movable = (*movable, *(part.calibrator for part in self.parts if several))
+        self._members = members
+        self._table = np.zeros(0, np.int64)
+        self._arrays: tuple[Any, ...] = ()
+        self._moves = -1
 
     @property
     def mean_calibrator(self) -> Calibrator | None:
         """That of the mean of several networks, None where there is only one, whose own is published."""
         return self.calibrator if len(self.parts) > 1 else None
+
+    def table(self) -> Ints:
+        """Return where all arrays are, as `kernels.numeric` takes it."""
+        moves = 0
+        for each in self._movable:
+            moves += each.moves
+        if moves != self._moves:
+            states = [part.state for part in self.parts]
+            self._arrays = self._all(states, self.readout.arrays)
+            self._table = table_of(self._arrays)
+            # Last, since to set an array is a move.
+            self._moves = sum(each.moves for each in self._movable)
+        return self._table
+
+    def table_aside(self, values: Array, states: Sequence[Floats]) -> tuple[Ints, tuple[Any, ...]]:
+        """Return a table for an event, values (F,), that nothing is learned from, and the arrays that it is of.
+
+        states: copies of those of the networks.
+        """
+        last, changes, recent, averages, features, guess, *learned = self.readout.arrays
+        *learned, experts, losses, ahead = learned
+        shown = np.where(np.isnan(values), last, values)
+        own = (shown, changes, recent.copy(), averages.copy(), features.copy(), guess.copy())
+        arrays = self._all(states, (*own, *learned, experts.copy(), losses, ahead))
+        return table_of(arrays), arrays
+
+    def _all(self, states: Sequence[Floats], readout: tuple[Array, ...]) -> tuple[Any, ...]:
+        """All arrays by their places in the table."""
+        arrays = (*self.scaler.arrays, *readout, self.alarm.alert, self.answer, *self.calibrator.arrays)
+        for member, part, state in zip(self._members, self.parts, states, strict=True):
+            arrays += (*part.calibrator.arrays, state, state[-1], member.y, *part.detector.arrays)
+        return arrays
 
 
 class NumericModel:
@@ -93,6 +140,9 @@ class NumericModel:
         self.memory = memory
         self.history = HISTORY
         self.counts: Counter[str] = Counter()
+        self._horizons = np.array(horizons, dtype=np.int64)
+        self._alpha = 1.0 - interval
+        self._states = np.array([member.network.state.size for member in members], dtype=np.int64)
         self.learners = tuple(member.learner for member in members if member.learner)
         self.warmup = horizons[-1] + max((learner.length for learner in self.learners), default=0)
 
@@ -135,80 +185,66 @@ class NumericModel:
 
     def process_one(self, stream: NumericStream, event: Event, learn: bool) -> NumericOutput:
         """Answer one event of one stream, then learn from it unless `learn` is false."""
-        assert event.values is not None  # noqa: S101 the codec of a numeric pipeline gives values
-        values, scaler, readout, age = event.values, stream.scaler, stream.readout, stream.count
+        values, age, parts, members = event.values, stream.count, stream.parts, self.members
+        assert values is not None  # noqa: S101 the codec of a numeric pipeline gives values
+        for part in parts:
+            part.detector.make_room(age, self.history)
         if learn:
             for learner in self.learners:
                 learner.before_step()
-        phi = scaler.observe_one(values, event.time, learn)
-        for calibrator in stream.calibrators:
-            calibrator.score_one(values, scaler.scaled, age, learn)
+            states, table = [part.state for part in parts], stream.table()
+            arrays: tuple[Any, ...] = ()
+        else:
+            states = [part.state.copy() for part in parts]
+            table, arrays = stream.table_aside(values, states)
+        units, scaler = stream.readout.units, stream.scaler
+        score, anomaly = numeric.judge(
+            table,
+            self._horizons,
+            values,
+            event.time,
+            age,
+            len(members),
+            units,
+            self._alpha,
+            learn,
+            not self.learners,
+        )
+        for member, part, state in zip(members, parts, states, strict=True):
+            member.step_one(part, state, scaler.phi, scaler.scaled, learn)
+        resets = numeric.forecast(table, self._horizons, values, age, len(members), units, self._states, learn)
+        if resets:
+            self.counts["state_resets"] += resets
+        del arrays  # what the table is of was kept until here
         if learn:
-            readout.learn_one(values, fixed=not self.learners)
-        score, anomaly = stream.alarm.decide_one(self._strangeness(stream, values, learn), age, learn)
-        hidden = self._forecast(stream, phi, learn)
-        network = stream.calibrator.made[:, 0, FORECAST]
-        ahead = readout.forecast_one(values, network, hidden, phi, age, learn)
-        stream.calibrator.centre_one(ahead, scaler)
-        if learn:
-            for calibrator in stream.calibrators:
-                calibrator.keep(age)
-            stream.count += 1
+            stream.count = age + 1
             for learner in self.learners:
                 learner.after_step()
         return self._output(stream, event, score, anomaly)
 
-    def _strangeness(self, stream: NumericStream, values: Array, learn: bool) -> float:
-        """How strange the networks find an event, in the mean."""
-        total, scaled, error = 0.0, stream.scaler.scaled, stream.calibrator.error
-        for part in stream.parts:
-            residual, log_scale = part.calibrator.residual, part.calibrator.log_scale
-            total += part.detector.strangeness_one(
-                values, scaled, residual, log_scale, error, stream.count, self.history, learn
-            )
-        return total / len(stream.parts)
-
-    def _forecast(self, stream: NumericStream, phi: Floats, learn: bool) -> Floats:
-        """Step all networks and forecast by their mean; return what the head of the first reads."""
-        scaler = stream.scaler
-        hidden: list[Floats] = []
-        voices: list[Floats] = []
-        for member, part in zip(self.members, stream.parts, strict=True):
-            state = member.step_one(part, phi, scaler.scaled, learn)
-            if part.calibrator.forecast_one(member.y, scaler):
-                voices.append(member.y)
-            else:
-                state[:] = 0
-                self.counts["state_resets"] += 1
-            hidden.append(state[-1])
-        if len(self.members) > 1:  # one that is not finite does not speak for the others
-            mean = np.mean(voices, axis=0) if voices else self.members[0].y
-            stream.calibrator.forecast_one(mean, scaler)
-        return hidden[0]
-
     def _output(self, stream: NumericStream, event: Event, score: float, anomaly: bool) -> NumericOutput:
-        calibrator = stream.calibrator
         assert event.values is not None  # noqa: S101
-        # By column, field and horizon: lists of numbers for one band after the other.
-        forecast, lower, upper = calibrator.made.transpose(2, 0, 1)[FORECAST : UPPER + 1].tolist()
+        width = len(self.horizons) * len(self.fields)
+        answer: list[float] = stream.answer.tolist()
         seq = stream.seq
         stream.seq = seq + 1
+        # By place, since names cost as much again as the output itself.
         return NumericOutput(
-            pipeline=self.name,
-            key=stream.key,
-            seq=seq,
-            time=event.time,
-            value=self._numbers(event.values.tolist()),
-            forecast=self._lists(forecast),
-            lower=self._lists(lower),
-            upper=self._lists(upper),
-            horizons=self.horizons,
-            error=self._numbers(calibrator.error.tolist()),
-            score=score,
-            anomaly=anomaly,
-            loudest=self._loudest(stream),
-            updates=self.learners[0].updates if self.learners else 0,
-            warmup=stream.count <= self.warmup,
+            self.name,
+            stream.key,
+            seq,
+            event.time,
+            self._numbers(event.values.tolist()),
+            self._lists(answer, 0),
+            self._lists(answer, width),
+            self._lists(answer, 2 * width),
+            self.horizons,
+            self._numbers(answer[3 * width :]),
+            score,
+            anomaly,
+            self._loudest(stream),
+            self.learners[0].updates if self.learners else 0,
+            stream.count <= self.warmup,
         )
 
     def _loudest(self, stream: NumericStream) -> str:
@@ -221,17 +257,22 @@ class NumericModel:
         return self.fields[int(loudness.argmax())]
 
     def _numbers(self, numbers: list[float]) -> dict[str, float | None]:
-        named: dict[str, float | None] = dict(zip(self.fields, numbers, strict=True))
-        for name, number in named.items():
-            if number != number:
-                named[name] = None
-        return named
+        """Numbers by field, None for a NaN."""
+        if len(self.fields) == 1 and numbers[0] == numbers[0]:  # as nearly always, in half the time
+            return {self.fields[0]: numbers[0]}
+        return {
+            name: number if number == number else None for name, number in zip(self.fields, numbers, strict=True)
+        }
 
-    def _lists(self, lists: list[list[float]]) -> dict[str, list[float] | None]:
-        named: dict[str, list[float] | None] = dict(zip(self.fields, lists, strict=True))
-        for name, numbers in zip(self.fields, lists, strict=True):
-            if numbers[0] != numbers[0]:
-                named[name] = None
+    def _lists(self, numbers: list[float], start: int) -> dict[str, list[float] | None]:
+        """Numbers of all horizons by field, from `start` on; None where they are NaN."""
+        count = len(self.horizons)
+        if len(self.fields) == 1 and numbers[start] == numbers[start]:
+            return {self.fields[0]: numbers[start : start + count]}
+        named: dict[str, list[float] | None] = {}
+        for name in self.fields:
+            named[name] = numbers[start : start + count] if numbers[start] == numbers[start] else None
+            start += count
         return named
 
     def close(self) -> None:

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from streamrnn.kernels import hedge, regression
 from streamrnn.kernels.regression import SPANS
 from streamrnn.kernels.types import Floats
+from streamrnn.learn.moving import Moving
 
 Array = NDArray[np.float64]
 
 NETWORK, REGRESSION, LAST = 0, 1, 2  # the experts
 
 
-class Readout:
+class Readout(Moving):
     """A regression on top of a network, and the mixture of both with persistence.
 
     The network is shared by all keys of a pipeline; this is what one key learns for itself, from its first events.
@@ -28,6 +29,8 @@ class Readout:
 
     Attributes
     ----------
+    units
+        Hidden units it reads.
     ahead : (F,)
         The last one-step forecast in the field's unit, NaN for a field never seen.
     experts : (3, F)
@@ -52,8 +55,9 @@ class Readout:
     HIDDEN_MAX = 64  # units the regression reads; each one more makes an event dearer by all the others
 
     def __init__(self, fields: int, hidden: int, inputs: int) -> None:
-        self._read = min(hidden, self.HIDDEN_MAX)
-        features = self._read + inputs + fields * SPANS + 1
+        super().__init__()
+        self.units = min(hidden, self.HIDDEN_MAX)
+        features = self.units + inputs + fields * SPANS + 1
         self.last: Array = np.full(fields, np.nan)
         self.changes: Array = np.zeros((fields, 2))
         self.recent: Array = np.zeros((fields, 3))
@@ -71,6 +75,12 @@ class Readout:
     def _prior(features: int) -> Array:
         """The lower triangle of PRIOR times the identity, row by row."""
         return regression.PRIOR * np.eye(features)[np.tril_indices(features)]
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """What an event needs of it, in the order of `kernels.numeric`."""
+        learned = (self.last, self.changes, self.recent, self.averages, self.features, self.guess)
+        return *learned, self.covariance, self.gain, self.weights, self.experts, self.losses, self.ahead
 
     def learn_one(self, values: Array, fixed: bool = False) -> None:
         """Hold values (F,), NaN where missing, against the experts; unless `fixed` learn the change that came."""
@@ -108,7 +118,7 @@ class Readout:
         Array
             (F,), valid until the next.
         """
-        ahead, hidden = self.ahead, hidden[: self._read]
+        ahead, hidden = self.ahead, hidden[: self.units]
         if learn:
             last, recent, averages = self.last, self.recent, self.averages
             features, guess, experts = self.features, self.guess, self.experts
