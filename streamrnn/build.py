@@ -27,9 +27,9 @@ STATE_TOPIC = "streamrnn/bridge/state"
 def build_pipeline(name: str, spec: PipelineSpec, seed: int) -> Pipeline[Any]:
     """Return a pipeline ready to process messages. The same name, spec and seed give the same pipeline."""
     source = spec.input
-    codec = Codec(source.payload, source.fields, source.symbol, source.time)
-    model = _model(name, spec, seed)
     keys = KeyTemplate(source.topic, source.key)
+    codec = Codec(source.payload, source.fields, source.symbol, source.time, key_paths=keys.paths)
+    model = _model(name, spec, seed)
     return Pipeline(name, codec, keys, model, spec.limits.keys, spec.limits.payload_bytes)
 
 

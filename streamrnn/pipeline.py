@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from streamrnn.codecs import Codec
 from streamrnn.errors import PayloadError, StateError
 from streamrnn.events import Event, Message, Output
-from streamrnn.keys import KeyTemplate
+from streamrnn.keys import KeyTemplate, unfit
 from streamrnn.learn.descent import Descent
 from streamrnn.learn.saved import Arrays, decode_text, encode_text, restore, restore_all, save, save_all, split_all
 
 log = logging.getLogger(__name__)
 
 COMPLAINT_SECONDS = 60.0  # between two log lines of the same reason
-KEY_MAX = 512  # characters of a key
 KEYS = "keys"  # name of the array of them in what is saved
 STREAMS = "streams."  # what the names of their arrays begin with
 
@@ -172,8 +171,8 @@ class Pipeline(Generic[S]):
         key = self.keys.key(message.topic) if message.key is None else message.key
         if key is None:
             raise PayloadError("other_topic", "no filter of this pipeline matches")
-        if len(key) > KEY_MAX:
-            raise PayloadError("key_too_long", f"{len(key)} characters, limit {KEY_MAX}")
+        if key not in self.streams and not self.keys.paths and (reason := unfit(key)) is not None:
+            raise PayloadError(*reason)
         if isinstance(message.payload, bytes) and len(message.payload) > self.payload_bytes_max:
             raise PayloadError("too_large", f"{len(message.payload)} bytes, limit {self.payload_bytes_max}")
         return self.codec.decode(message, key)

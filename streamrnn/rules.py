@@ -54,13 +54,15 @@ def unshared(text: str) -> str:
 
 
 def key_template(text: str) -> str | None:
-    """A constant, or a text with ``{N}`` for what the Nth wildcard matched."""
+    """A constant, or a text with ``{N}`` for what the Nth wildcard matched, or ``{payload.PATH}``."""
     if not text:
         return "text that is not empty"
-    if re.search(r"[{}]", re.sub(r"\{[1-9][0-9]{0,3}\}", "", text)):
-        return "only {1}, {2}, ... in braces"
+    if re.search(r"[{}]", re.sub(r"\{([1-9][0-9]{0,3}|payload\.[^{}]+)\}", "", text)):
+        return "only {1}, {2}, ... or {payload.x} in braces"
     if set("+#") & set(text):
         return "no + and #: the key becomes part of a topic"
+    if re.search(r"[\x00-\x1f\x7f-\x9f]", text):
+        return "no control characters: the key becomes part of a topic"
     return None
 
 
@@ -77,8 +79,8 @@ def output_template(text: str) -> str | None:
         return "a topic without + and #"
     if re.search(r"[{}]", re.sub(r"\{(pipeline|key)\}", "", text)):
         return "only {pipeline} and {key} in braces"
-    if text.count("/") >= LEVELS_MAX:
-        return f"at most {LEVELS_MAX} levels"
+    if text.count("/") >= LEVELS_MAX // 2:
+        return f"at most {LEVELS_MAX // 2} levels, since a key may have as many"
     return None
 
 

@@ -89,7 +89,8 @@ class Input(Spec, frozen=True, kw_only=True):
     key: Annotated[
         str | None,
         Meta(
-            description='Key of a stream; {1} is what the first wildcard matched; absent: all joined by "/".',
+            description="Key of a stream; {1} is what the first wildcard matched, {payload.id} a value of the "
+            'payload; absent: all that wildcards matched joined by "/".',
             extra={"check": rules.key_template},
         ),
     ] = None
@@ -134,6 +135,11 @@ class Input(Spec, frozen=True, kw_only=True):
             yield ("symbol", "fields"), "expected fields or symbol, got both"
         if self.payload == "number" and len(self.fields) > 1:
             yield ("fields", "payload"), f"expected one field with payload number, got {len(self.fields)}"
+        if self.payload in ("text", "number") and "{payload." in (self.key or ""):
+            yield (
+                ("key", "payload"),
+                f"expected no {{payload.x}} with payload {self.payload}, which has no fields",
+            )
         for each in self.topic:
             levels = rules.unshared(each).split("/")
             used = rules.wildcards_used(self.key or "")
