@@ -66,6 +66,15 @@ def key_template(text: str) -> str | None:
     return None
 
 
+def plain_topic(text: str) -> str | None:
+    """A topic to publish below, without a slash at its end."""
+    if (expected := mqtt_text(text)) is not None:
+        return expected
+    if re.search(r"[+#\x00-\x1f\x7f-\x9f]", text) or text.endswith("/") or text.count("/") >= LEVELS_MAX // 2:
+        return "a topic without + and #, and without / at its end"
+    return None
+
+
 def wildcards_used(template: str) -> int:
     """The highest N in a key template, 0 for a constant."""
     return max((int(number) for number in re.findall(r"\{([0-9]+)\}", template)), default=0)

@@ -14,6 +14,7 @@ from streamrnn.beside import beside
 from streamrnn.budget import budget
 from streamrnn.build import STATE_TOPIC, build_pipelines, mqtt_settings
 from streamrnn.config import Config
+from streamrnn.discovery import Discovery
 from streamrnn.edges.mqtt import Connection
 from streamrnn.edges.recovery import recover
 from streamrnn.edges.store import Store
@@ -57,6 +58,7 @@ class Service:
         self.store: Store | None = None
         self.upkeep: Upkeep | None = None
         self.selftest = SelfTest((), publish=False)
+        self.discovery = Discovery(config, {})
 
     async def run(self) -> None:
         """Run until stopped: by a signal (see `signals`) or by `stop`.
@@ -96,6 +98,10 @@ class Service:
             for topic in spec.input.topic:
                 topics[topic] = max(spec.input.qos, topics.get(topic, 0))
         self.selftest = SelfTest(list(topics), self.config.mqtt.self_test)
+        self.discovery = Discovery(self.config, pipelines)
+        self.discovery.recall()
+        for topic in self.discovery.topics:
+            topics.setdefault(topic, 1)
         connection = Connection(mqtt_settings(self.config), list(topics.items()), self.take, self._on_state)
         self.connection = connection
         try:
@@ -109,6 +115,7 @@ class Service:
                     tasks.append(group.create_task(running, name=f"pipeline {lane.pipeline.name}"))
                 tasks.append(group.create_task(self._report(), name="report"))
                 tasks.append(group.create_task(self.selftest.run(connection), name="self-test"))
+                tasks.append(group.create_task(self.discovery.run(connection, self.connected), name="discovery"))
                 if self.upkeep is not None:
                     tasks.append(group.create_task(self.upkeep.run(), name="upkeep"))
                 announce = group.create_task(self._announce(connection), name="announce")
@@ -133,7 +140,7 @@ class Service:
 
         True: it may be acknowledged. None: when it is safe on the disk. False: a queue is full.
         """
-        if message.topic == STATE_TOPIC or self.selftest.is_ours(message):
+        if message.topic == STATE_TOPIC or self.selftest.is_ours(message) or self.discovery.hear(message):
             return True  # our own word, seen by a pipeline that listens to everything
         store, upkeep = self.store, self.upkeep
         if store is not None and upkeep is not None and (number := store.known(message)) is not None:
@@ -166,6 +173,8 @@ class Service:
         elif state == "connected" and self.connection is not None:
             if self.store is not None and not self.connection.session_present:
                 self.store.session_lost()
+            if not self.connection.session_present:
+                self.discovery.announce_all()  # a broker that forgot us may have forgotten what it retained
             self.connected.set()
             self._say_state()
 

@@ -50,6 +50,8 @@ RANKS = {
     "sniff": 10,
     "fingerprint": 8,
     "lane": 8,
+    "homeassistant": 6,
+    "discovery": 9,
     "keeping": 9,
     "upkeep": 9,
     "service": 10,
