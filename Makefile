@@ -1,7 +1,7 @@
 # Everything a person types first. Each target sets up what it needs, once: see deploy/setup-dev.sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check clean mosquitto
+.PHONY: help demo test check soak clean mosquitto
 .NOTPARALLEL: # two set-ups at once would wait for, or fail on, apt's lock
 
 VENV := .venv
@@ -15,9 +15,10 @@ help:
 	@echo "make demo    watch a pipeline learn this computer's own telemetry (seconds=30 to stop by itself)"
 	@echo "make test    run the tests"
 	@echo "make check   run everything a change must pass: ruff, mypy, the tests, kernels with checked indices"
+	@echo "make soak    half an hour of kills, outages and rubbish against the real daemon (ARGS='--scale 0.05')"
 	@echo "make clean   remove caches and build products; delete $(VENV) to set up anew"
 	@echo
-	@echo "demo and test take ARGS, for example: make test ARGS='-k gru -x'"
+	@echo "demo, test and soak take ARGS, for example: make test ARGS='-k gru -x'"
 
 demo: $(VENV)/.ready
 	$(PYTHON) -m streamrnn demo $(if $(seconds),--seconds $(seconds)) $(ARGS)
@@ -29,11 +30,14 @@ check: $(VENV)/.ready-dev mosquitto
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2 --dist worksteal
 	# Kernels do not check their indices. Here they do, compiled into a cache of their own.
 	NUMBA_BOUNDSCHECK=1 STREAMRNN_CACHE_DIR=$$PWD/build/boundscheck $(PYTHON) -m pytest -q -p no:cacheprovider \
 		tests/test_sequence.py tests/test_window.py tests/test_detector.py tests/test_calibrator.py tests/test_scaler.py \
 		tests/test_readout.py tests/test_lru.py tests/test_ngram.py tests/test_mixture.py
+
+soak: $(VENV)/.ready-dev mosquitto
+	$(PYTHON) benchmarks/soak.py $(ARGS)
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
