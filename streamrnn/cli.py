@@ -185,6 +185,7 @@ def check(path: ConfigPath) -> None:
     Example: streamrnn check config/fleet.yaml
     """
     loaded = config.load(path)
+    from streamrnn.privacy import notices
     from streamrnn.report import budget_table, measure_speed
 
     out.print(config.resolved(loaded), markup=False, highlight=False, soft_wrap=True)
@@ -192,6 +193,8 @@ def check(path: ConfigPath) -> None:
         with err.status("compiling kernels, or loading them from the cache"):  # on a terminal only
             speed = measure_speed(spec)
         out.print(budget_table(name, spec, speed, keeps=loaded.state is not None))
+    for notice in notices(loaded):
+        out.print(notice, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

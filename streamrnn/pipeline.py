@@ -130,6 +130,16 @@ class Pipeline(Generic[S]):
         for event in events:
             yield self._answer(event, not message.retain)
 
+    def fits(self, message: Message) -> bool:
+        """Whether the payload is within its limit."""
+        return not isinstance(message.payload, bytes) or len(message.payload) <= self.payload_bytes_max
+
+    def refuse(self, message: Message) -> None:
+        """Count and tell a message that does not fit, which then need not be queued or kept to be refused."""
+        error = self._too_large(message)
+        self.counts[error.reason] += 1
+        self._complain(error, message.topic)
+
     def status(self) -> str:
         """Return in a line what was done, and what was let go for which reason."""
         learners = self.model.learners
@@ -183,9 +193,12 @@ class Pipeline(Generic[S]):
             raise PayloadError("other_topic", "no filter of this pipeline matches")
         if key not in self.streams and not self.keys.paths and (reason := unfit(key)) is not None:
             raise PayloadError(*reason)
-        if isinstance(message.payload, bytes) and len(message.payload) > self.payload_bytes_max:
-            raise PayloadError("too_large", f"{len(message.payload)} bytes, limit {self.payload_bytes_max}")
+        if not self.fits(message):
+            raise self._too_large(message)
         return self.codec.decode(message, key)
+
+    def _too_large(self, message: Message) -> PayloadError:
+        return PayloadError("too_large", f"{len(message.payload)} bytes, limit {self.payload_bytes_max}")
 
     def _answer(self, event: Event, learn: bool) -> Output:
         stream = self.streams.get(event.key)

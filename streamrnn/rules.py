@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
+from streamrnn.keys import KEY_LEVELS_MAX, KEY_MAX
+
 BYTES_MAX = 65_535  # MQTT counts the bytes of a text in 16 bits
 LEVELS_MAX = 200  # mosquitto disconnects a client that goes beyond
 
@@ -88,8 +90,11 @@ def output_template(text: str) -> str | None:
         return "a topic without + and #"
     if re.search(r"[{}]", re.sub(r"\{(pipeline|key)\}", "", text)):
         return "only {pipeline} and {key} in braces"
-    if text.count("/") >= LEVELS_MAX // 2:
-        return f"at most {LEVELS_MAX // 2} levels, since a key may have as many"
+    keys = text.count("{key}")
+    if text.count("/") + 1 + keys * (KEY_LEVELS_MAX - 1) > LEVELS_MAX:
+        return f"at most {LEVELS_MAX} levels, where a key may have {KEY_LEVELS_MAX} of them"
+    if len(text.encode()) + keys * KEY_MAX * 4 > BYTES_MAX:
+        return f"at most {BYTES_MAX} bytes, where a key may have {KEY_MAX * 4} of them"
     return None
 
 

@@ -22,6 +22,7 @@ from streamrnn.events import Message
 from streamrnn.keeping import open_store
 from streamrnn.lane import Lane, unkept
 from streamrnn.pipeline import Pipeline
+from streamrnn.privacy import notices
 from streamrnn.selftest import SelfTest
 from streamrnn.upkeep import Upkeep
 from streamrnn.warm import warm
@@ -68,6 +69,8 @@ class Service:
         StateError
             Another process uses the state directory, or it cannot be made.
         """
+        for notice in notices(self.config):
+            log.info(notice)
         for name, spec in self.config.pipelines.items():
             ceiling = budget(spec).total
             if ceiling > spec.limits.memory_mb * 2**20:
@@ -145,13 +148,19 @@ class Service:
         store, upkeep = self.store, self.upkeep
         if store is not None and upkeep is not None and (number := store.known(message)) is not None:
             return upkeep.may_acknowledge(number, message) or None
-        lanes = [lane for lane in self.lanes if lane.pipeline.keys.key(message.topic) is not None]
+        meant = [lane for lane in self.lanes if lane.pipeline.keys.key(message.topic) is not None]
+        # What is too large is let go here: a queue of such messages, and a journal, would take all memory and disk.
+        lanes = [lane for lane in meant if lane.pipeline.fits(message)]
         full = [lane for lane in lanes if lane.full]
         if full:
             if message.qos == 0:
                 for lane in full:
                     lane.pipeline.counts["queue_dropped"] += 1
             return False
+        if len(lanes) < len(meant):
+            for lane in meant:
+                if lane not in lanes:
+                    lane.pipeline.refuse(message)
         if not lanes:
             return True
         if store is None or upkeep is None:

@@ -284,6 +284,20 @@ def test_rule_between_fields_is_told_beside_a_mistake_in_another_field():
             'output: {topic: "out/{key"}',
             'output.topic: expected only {pipeline} and {key} in braces, got "out/{key"',
         ),
+        (
+            'output: {topic: "' + "a/" * 101 + '{key}"}',
+            "output.topic: expected at most 200 levels, where a key may have 100 of them, got "
+            + '"'
+            + "a/" * 29
+            + 'a…"',
+        ),
+        (
+            'output: {topic: "' + "a" * 63488 + '{key}"}',
+            "output.topic: expected at most 65535 bytes, where a key may have 2048 of them, got "
+            + '"'
+            + "a" * 59
+            + '…"',
+        ),
     ],
 )
 def test_value_that_does_not_hold_is_told_with_its_rule(section: str, expected: str):

@@ -52,6 +52,7 @@ RANKS = {
     "lane": 8,
     "homeassistant": 6,
     "discovery": 9,
+    "privacy": 7,
     "keeping": 9,
     "upkeep": 9,
     "service": 10,
