@@ -63,7 +63,8 @@ class Discovery:
         self._file = None if config.state is None else Path(config.state) / FILE
         self._known: dict[str, set[str]] = {}  # keys looked at, by pipeline
         self._seen: dict[str, int] = {}  # events of each pipeline at the last look
-        self._due: OrderedDict[str, bytes] = OrderedDict()  # topics with what is to be published there
+        # Topics to publish on: the device of this stream, or None to take it back.
+        self._due: OrderedDict[str, tuple[str, str] | None] = OrderedDict()
         self._unsaved = False
         self._again = False
 
@@ -78,29 +79,23 @@ class Discovery:
         """Announce again what is announced, at the next tick: who floods us with birth messages gains nothing."""
         self._again = True
 
-    def change(self, config: Config, pipelines: Mapping[str, Pipeline[Any]]) -> None:
-        """Go on with another configuration: devices of pipelines that went, or changed, are taken back."""
-        before, self.config, self.spec = self.config, config, config.home_assistant
-        self.pipelines = dict(pipelines)
-        self.topics = _status_topics(config)
-        for name, spec in before.pipelines.items():
-            if config.pipelines.get(name) != spec or before.home_assistant != config.home_assistant:
-                self._known.pop(name, None)
-                self._seen.pop(name, None)
-        self._take_back_strangers()
-
     def recall(self) -> None:
-        """Read what an earlier run announced. What of it is not to be any more is taken back."""
+        """Go on from what an earlier run announced."""
         if self._file is None:
             return
         try:
             kept = json.loads(self._file.read_text())
-            self.announced = {str(topic): (str(name), str(key)) for topic, (name, key) in kept.items()}
+            announced = {str(topic): (str(name), str(key)) for topic, (name, key) in kept.items()}
         except FileNotFoundError:
             return
         except (OSError, ValueError, TypeError, AttributeError) as error:
             log.warning("%s: devices announced earlier are not known: %s", self._file, type(error).__name__)
             return
+        self.take_over(announced)
+
+    def take_over(self, announced: Mapping[str, tuple[str, str]]) -> None:
+        """Go on from what another configuration `announced`; what is not to be any more is taken back."""
+        self.announced = dict(announced)
         for name, key in self.announced.values():
             self._known.setdefault(name, set()).add(key)
         self._take_back_strangers()
@@ -116,22 +111,32 @@ class Discovery:
             self._look()
             if self._again:
                 self._again = False
-                for topic, (name, key) in self.announced.items():
-                    self._announce(topic, name, key)
+                self._due.update(self.announced)
             await self._save()  # first: what is announced and not noted down would never be taken back
             for topic in list(islice(self._due, PER_TICK)):
                 if connection.outstanding >= OUTSTANDING_MAX:
                     break
-                payload = self._due.pop(topic)
-                self._unsaved = self._unsaved or not payload
-                connection.publish(topic, payload, 1, retain=True)
+                self._publish(connection, topic)
+                await asyncio.sleep(0)  # an event may wait
             await asyncio.sleep(TICK_S)
+
+    def _publish(self, connection: Connection, topic: str) -> None:
+        stream = self._due.pop(topic)
+        if stream is None:
+            self._unsaved = True  # it need not be remembered any more
+            connection.publish(topic, b"", 1, retain=True)  # the broker forgets it, and Home Assistant the device
+            return
+        name, key = stream
+        spec = self.config.pipelines[name]
+        connection.publish(
+            topic, device(name, spec, key, self._state_topic(name, key), STATE_TOPIC), 1, retain=True
+        )
 
     async def _save(self) -> None:
         if not self._unsaved or self._file is None:
             return
         self._unsaved = False
-        kept = {topic: ("", "") for topic, payload in self._due.items() if not payload} | self.announced
+        kept = {topic: ("", "") for topic, stream in self._due.items() if stream is None} | self.announced
         try:
             await asyncio.to_thread(write_private, self._file, json.dumps(kept).encode())
         except OSError as error:
@@ -162,9 +167,8 @@ class Discovery:
             return False
         known.add(key)
         topic = self._topic(name, key)
-        self.announced[topic] = (name, key)
+        self.announced[topic] = self._due[topic] = (name, key)
         self._unsaved = True
-        self._announce(topic, name, key)
         return True
 
     def _make_room(self) -> bool:
@@ -187,18 +191,16 @@ class Discovery:
     def _take_back(self, topic: str) -> None:
         name, key = self.announced.pop(topic)
         self._known.get(name, set()).discard(key)
-        self._due[topic] = b""  # an empty retained message: the broker forgets it, and Home Assistant the device
+        self._due[topic] = None
         self._unsaved = True
 
-    def _announce(self, topic: str, name: str, key: str) -> None:
-        spec = self.config.pipelines[name]
-        assert spec.output.topic is not None  # noqa: S101
-        self._due[topic] = device(name, spec, key, output_topic(spec.output.topic, name, key), STATE_TOPIC)
+    def _state_topic(self, name: str, key: str) -> str:
+        template = self.config.pipelines[name].output.topic
+        assert template is not None  # noqa: S101 of those that are announced
+        return output_topic(template, name, key)
 
     def _topic(self, name: str, key: str) -> str:
-        template = self.config.pipelines[name].output.topic
-        assert template is not None  # noqa: S101
-        return discovery_topic(self.spec.prefix, name, key, output_topic(template, name, key))
+        return discovery_topic(self.spec.prefix, name, key, self._state_topic(name, key))
 
 
 def _status_topics(config: Config) -> list[str]:

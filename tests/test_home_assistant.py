@@ -17,6 +17,7 @@ from mosquitto import Mosquitto
 from streamrnn import config
 from streamrnn.build import build_pipeline
 from streamrnn.codecs import encode
+from streamrnn.discovery import Discovery
 from streamrnn.events import Message
 from streamrnn.homeassistant import device, device_id, discovery_topic
 
@@ -278,3 +279,22 @@ def test_a_pipeline_whose_streams_share_a_topic_is_not_announced_and_says_so(
         client.wait_for(1)
         assert 0 == daemon.stop()
         assert ["all"] == [each.topic for each in client.taken]
+
+
+def test_what_another_configuration_announced_is_kept_where_it_still_holds() -> None:
+    text = "home_assistant: {enabled: true}\npipelines: {plant: {input: {topic: plant/+, fields: [x]}}}"
+    discovery = Discovery(config.loads(text), {})
+    stays = discovery_topic("homeassistant", "plant", "a", "streamrnn/plant/a")
+    discovery.take_over({stays: ("plant", "a"), "homeassistant/device/old/config": ("gone", "a")})
+    assert {stays: ("plant", "a")} == discovery.announced
+
+
+@pytest.mark.parametrize("kept", ["", "[]", '{"a": 1}', "\xff"])
+def test_a_list_that_cannot_be_read_is_told_and_nothing_else_happens(
+    tmp_path: Path, kept: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "home_assistant.json").write_bytes(kept.encode("latin-1"))
+    discovery = Discovery(config.loads(f"state: {tmp_path}\npipelines: {{p: {{input: {{topic: a}}}}}}"), {})
+    discovery.recall()
+    assert {} == discovery.announced
+    assert "devices announced earlier are not known" in caplog.text
