@@ -86,14 +86,15 @@ def merged_filter(topics: Sequence[Topic]) -> str:
 
 
 def _by_overlap(topics: list[Topic]) -> list[list[Topic]]:
-    """Put objects together that have more than half of the paths of the smaller one in common."""
+    """Put objects together that have in common most paths of the smaller one, and a third of the larger."""
     groups: list[tuple[list[Topic], set[str]]] = []
     for topic in topics:
         paths = set(topic.numbers) or set(topic.words)
         for group, known in groups:
             common = len(paths & known)
             literal = any(level != "+" for level in merged_filter([*group, topic]).split("/"))
-            if common * 2 > min(len(paths), len(known)) and (literal or len(topic.levels) == 1):
+            alike = common * 2 > min(len(paths), len(known)) and common * 3 >= max(len(paths), len(known))
+            if alike and (literal or len(topic.levels) == 1):
                 group.append(topic)
                 known |= paths
                 break
@@ -233,7 +234,7 @@ def _symbol(topics: list[Topic]) -> str | None:
 
 
 def _times(topics: list[Topic]) -> tuple[list[str], list[str]]:
-    """Return the paths of times that agree with the arrival, nearest first, and of those that do not."""
+    """Return the paths of times that agree with the arrival, the best first, and of those that do not."""
     farthest: dict[str, float] = {}
     counts: dict[str, int] = {}
     for topic in topics:
@@ -241,9 +242,7 @@ def _times(topics: list[Topic]) -> tuple[list[str], list[str]]:
             farthest[path] = max(times.farthest_s, farthest.get(path, 0.0))
             counts[path] = counts.get(path, 0) + times.count
     messages = sum(topic.messages for topic in topics)
-    always = [
-        path for path in sorted(farthest, key=lambda path: farthest[path]) if counts[path] * 2 > messages and path
-    ]
-    return [path for path in always if farthest[path] <= CLOCK_S], [
-        path for path in always if farthest[path] > CLOCK_S
-    ]
+    often = [path for path in farthest if path and counts[path] * 2 > messages]
+    often.sort(key=lambda path: (path.count("."), farthest[path]))  # what is deep down is the time of a part
+    near = [path for path in often if farthest[path] <= CLOCK_S]
+    return near, [path for path in often if farthest[path] > CLOCK_S]

@@ -127,7 +127,10 @@ def test_numbers_are_put_together_by_what_is_measured() -> None:
 def test_devices_of_different_kinds_on_topics_of_one_form_are_kept_apart() -> None:
     messages = [("z/attic", {"temperature": wave(i), "humidity": 40 + wave(i)}) for i in range(3)]
     messages += [("z/plug", {"power": 10 * wave(i), "current": wave(i) / 9}) for i in range(3)]
-    assert [["temperature", "humidity"], ["power", "current"]] == [paths(finding) for finding in found(messages)]
+    messages += [("z/remote", {"linkquality": 99 + i % 2}) for i in range(3)]
+    assert [["temperature", "humidity"], ["power", "current"], ["linkquality"]] == [
+        paths(finding) for finding in found(messages)
+    ]
 
 
 def test_devices_that_share_a_topic_are_told_apart_by_their_payload() -> None:
@@ -158,6 +161,8 @@ def test_a_time_that_agrees_with_the_clock_is_the_event_time() -> None:
     messages = [("a", {"ts": NOW + i, "local": "2025-06-15 13:00:00", "t": wave(i)}) for i in range(4)]
     (finding,) = found(messages)
     assert ("ts", ["t"]) == (finding.time, paths(finding))
+    deep = [("a", {"sw": {"minute_ts": NOW + i, "t": wave(i)}, "ts": NOW + i + 2}) for i in range(4)]
+    assert "ts" == found(deep)[0].time
     late = [("a", {"when": (NOW + i - 7200) * 1000, "t": wave(i)}) for i in range(4)]
     (finding,) = found(late)
     assert (None, ("when",)) == (finding.time, finding.clocks_off)
