@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from streamrnn import parts
+from streamrnn.keys import KEY_MAX
 from streamrnn.learn.calibrator import Calibrator
 from streamrnn.learn.detector import Alarm, Detector
 from streamrnn.learn.mixture import Blend, Mixture
@@ -16,7 +17,6 @@ from streamrnn.learn.readout import Readout
 from streamrnn.learn.scaler import Scaler
 from streamrnn.learn.symbols import ALPHABET, NGRAM_BYTES, STRIDE
 from streamrnn.learn.window import Window
-from streamrnn.pipeline import KEY_MAX
 from streamrnn.specs import Pipeline as PipelineSpec
 
 STREAM_OBJECTS = 2048 + 4 * KEY_MAX  # bytes of Python's own objects in a stream, roughly, and of its key

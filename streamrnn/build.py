@@ -27,9 +27,9 @@ STATE_TOPIC = "streamrnn/bridge/state"
 def build_pipeline(name: str, spec: PipelineSpec, seed: int) -> Pipeline[Any]:
     """Return a pipeline ready to process messages. The same name, spec and seed give the same pipeline."""
     source = spec.input
-    codec = Codec(source.payload, source.fields, source.symbol, source.time)
-    model = _model(name, spec, seed)
     keys = KeyTemplate(source.topic, source.key)
+    codec = Codec(source.payload, source.fields, source.symbol, source.time, key_paths=keys.paths)
+    model = _model(name, spec, seed)
     return Pipeline(name, codec, keys, model, spec.limits.keys, spec.limits.payload_bytes)
 
 
@@ -49,7 +49,7 @@ def merge(named: Sequence[tuple[str, Config]]) -> Config:
     (first_name, first), problems = named[0], []
     pipelines: dict[str, PipelineSpec] = {}
     for file, config in named:
-        for part in ("mqtt", "state", "durability", "checkpoint", "seed"):
+        for part in ("mqtt", "state", "durability", "checkpoint", "seed", "home_assistant"):
             if getattr(config, part) != getattr(first, part):
                 problems.append(f"{file}: {part}: expected the same as in {first_name}, since they run as one")
         for name, spec in config.pipelines.items():

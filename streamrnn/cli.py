@@ -185,6 +185,7 @@ def check(path: ConfigPath) -> None:
     Example: streamrnn check config/fleet.yaml
     """
     loaded = config.load(path)
+    from streamrnn.privacy import notices
     from streamrnn.report import budget_table, measure_speed
 
     out.print(config.resolved(loaded), markup=False, highlight=False, soft_wrap=True)
@@ -192,6 +193,8 @@ def check(path: ConfigPath) -> None:
         with err.status("compiling kernels, or loading them from the cache"):  # on a terminal only
             speed = measure_speed(spec)
         out.print(budget_table(name, spec, speed, keeps=loaded.state is not None))
+    for notice in notices(loaded):
+        out.print(notice, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -221,6 +224,45 @@ def sense(
     from streamrnn.sense import run_sense
 
     run_async(run_sense(url, topic, rate, username, None if password_file is None else str(password_file)))
+
+
+@app.command()
+def sniff(
+    url: Annotated[str, typer.Argument(metavar="URL", help="Of the MQTT broker.")],
+    topics: Annotated[list[str], typer.Argument(metavar="TOPIC...", help="Topic filters, such as plant/#.")],
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long to watch.")] = 30.0,
+    username: Annotated[
+        str | None, typer.Option(envvar="STREAMRNN_USERNAME", help="User name at the broker.")
+    ] = None,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(envvar="STREAMRNN_PASSWORD_FILE", exists=True, dir_okay=False, help="File with the password."),
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Certificates to trust (PEM), with mqtts.")
+    ] = None,
+    cert: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Our own certificate (PEM).")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="The private key of --cert.")
+    ] = None,
+) -> None:
+    """Watch topics, find streams and measurements in them, and print a configuration ready to run.
+
+    Example: streamrnn sniff mqtt://127.0.0.1:1883 'plant/#' --seconds 60 > plant.yaml
+    """
+    log_to_stderr()
+    from streamrnn.edges.endpoint import Settings
+    from streamrnn.sniff import sniff as watch
+
+    secret, *pem = (None if path is None else str(path.absolute()) for path in (password_file, ca, cert, key))
+    settings = Settings(url, "streamrnn-sniff", username, secret, ca=pem[0], cert=pem[1], key=pem[2])
+
+    async def draft() -> None:
+        typer.echo(await watch(settings, topics, seconds), nl=False)
+
+    run_async(draft())
 
 
 @app.command()

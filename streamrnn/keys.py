@@ -11,7 +11,14 @@ from collections.abc import Sequence
 CACHED_TOPICS_MAX = 4096
 CACHED_TOPIC_CHARACTERS_MAX = 256  # a topic may have 65,535 bytes, and topics come from outside
 
-_PLACEHOLDER = re.compile(r"\{([1-9][0-9]{0,3})\}")
+KEY_MAX = 512  # characters of a key
+KEY_LEVELS_MAX = 100  # with as many of the output's own, below the 200 that mosquitto takes before it disconnects
+HOLE = "\0"  # where a value of the payload goes; no topic holds one
+
+_PLACEHOLDER = re.compile(r"\{([1-9][0-9]{0,3}|payload\.[^{}]+)\}")
+# No topic may hold wildcards; and brokers disconnect who publishes a control or non-character (MQTT 5.0, section
+# 1.5.4), again and again, since what was not acknowledged is published once more after each connect.
+_NOT_IN_A_TOPIC = re.compile("[+#\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 
 
 def without_share(topic_filter: str) -> str:
@@ -25,6 +32,25 @@ def without_share(topic_filter: str) -> str:
     if topic_filter.startswith("$share/"):
         _, _, topic_filter = topic_filter.removeprefix("$share/").partition("/")
     return topic_filter
+
+
+def unfit(key: str) -> tuple[str, str] | None:
+    """Why a key cannot be part of a topic, as reason and detail; None when it can.
+
+    Examples
+    --------
+    >>> unfit("hall/pump-7") is None
+    True
+    >>> unfit("pump/#")
+    ('key_refused', 'a wildcard or control character in it')
+    """
+    if len(key) > KEY_MAX:
+        return "key_too_long", f"{len(key)} characters, limit {KEY_MAX}"
+    if key.count("/") >= KEY_LEVELS_MAX:
+        return "key_too_long", f"{key.count('/') + 1} levels, limit {KEY_LEVELS_MAX}"
+    if _NOT_IN_A_TOPIC.search(key) or any(ord(character) & 0xFFFE == 0xFFFE for character in key):
+        return "key_refused", "a wildcard or control character in it"
+    return None
 
 
 def matched_levels(topic_filter: str, topic: str) -> tuple[str, ...] | None:
@@ -78,11 +104,17 @@ class KeyTemplate:
     template
         `{1}` is the first level matched by a wildcard (a level beyond those matched is empty). Without any
         `{}` it is a constant. None: all matched levels joined by `/`, or the whole topic if none was matched.
+        `{payload.id}` is a value of the payload, at the dotted path `id`: a key then has a `HOLE` there.
 
     Raises
     ------
     ValueError
-        No filter, or braces in the template which do not hold a number from 1 to 9999.
+        No filter, or braces in the template which hold neither a number from 1 to 9999 nor a path.
+
+    Attributes
+    ----------
+    paths
+        What goes into the holes of a key, in order.
 
     Examples
     --------
@@ -98,10 +130,11 @@ class KeyTemplate:
             raise ValueError("at least one topic filter is needed")
         self.filters = tuple(filters)
         self.template = template
-        # Text and level numbers take turns: "a{1}b" is ["a", "1", "b"].
+        # Text and what was in braces take turns: "a{1}b" is ["a", "1", "b"].
         self._pieces = [] if template is None else _PLACEHOLDER.split(template)
         if any(brace in text for text in self._pieces[::2] for brace in "{}"):
             raise ValueError(f"{template!r}: braces hold the number of a matched level, such as {{1}}")
+        self.paths = tuple(piece.removeprefix("payload.") for piece in self._pieces[1::2] if _of_payload(piece))
         self._known: dict[str, str | None] = {}
 
     def key(self, topic: str) -> str | None:
@@ -127,7 +160,9 @@ class KeyTemplate:
         'plant/pump'
         """
         if self._pieces:
-            return "".join(name if i % 2 else text for i, text in enumerate(self._pieces))
+            filled = list(self._pieces)
+            filled[1::2] = [HOLE if _of_payload(piece) else name for piece in self._pieces[1::2]]
+            return "".join(filled)
         levels = without_share(self.filters[0]).split("/")
         return name if len(self.filters) > 1 or {"+", "#"} & set(levels) else "/".join(levels)
 
@@ -143,6 +178,13 @@ class KeyTemplate:
             return "/".join(levels) if levels else topic
         filled = list(self._pieces)
         for i in range(1, len(filled), 2):
-            number = int(filled[i])
-            filled[i] = levels[number - 1] if number <= len(levels) else ""
+            if _of_payload(filled[i]):
+                filled[i] = HOLE
+            else:
+                number = int(filled[i])
+                filled[i] = levels[number - 1] if number <= len(levels) else ""
         return "".join(filled)
+
+
+def _of_payload(piece: str) -> bool:
+    return piece.startswith("payload.")

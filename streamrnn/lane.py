@@ -14,7 +14,7 @@ import msgspec
 from streamrnn.edges.mqtt import Connection
 from streamrnn.events import Message, Output
 from streamrnn.pipeline import Pipeline
-from streamrnn.specs import OutputTarget
+from streamrnn.specs import OutputTarget, output_topic
 
 TURN_S = 0.01  # a pipeline processes before others get the loop
 OUTSTANDING_MAX = 5000  # publishes that wait for the broker's acknowledgement before we do, too ...
@@ -117,6 +117,6 @@ class Lane:
         if self.target.topic is None:
             return
         latency_us = (time.monotonic_ns() - message.clock_ns) / 1000.0
-        topic = self.target.topic.replace("{pipeline}", output.pipeline).replace("{key}", output.key)
+        topic = output_topic(self.target.topic, output.pipeline, output.key)
         payload = self.pipeline.codec.encode(msgspec.structs.replace(output, latency_us=latency_us))
         connection.publish(topic, payload, self.target.qos, self.target.retain)

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from streamrnn.codecs import Codec
 from streamrnn.errors import PayloadError, StateError
 from streamrnn.events import Event, Message, Output
-from streamrnn.keys import KeyTemplate
+from streamrnn.keys import KeyTemplate, unfit
 from streamrnn.learn.descent import Descent
 from streamrnn.learn.saved import Arrays, decode_text, encode_text, restore, restore_all, save, save_all, split_all
 
 log = logging.getLogger(__name__)
 
 COMPLAINT_SECONDS = 60.0  # between two log lines of the same reason
-KEY_MAX = 512  # characters of a key
 KEYS = "keys"  # name of the array of them in what is saved
 STREAMS = "streams."  # what the names of their arrays begin with
 
@@ -131,6 +130,16 @@ class Pipeline(Generic[S]):
         for event in events:
             yield self._answer(event, not message.retain)
 
+    def fits(self, message: Message) -> bool:
+        """Whether the payload is within its limit."""
+        return not isinstance(message.payload, bytes) or len(message.payload) <= self.payload_bytes_max
+
+    def refuse(self, message: Message) -> None:
+        """Count and tell a message that does not fit, which then need not be queued or kept to be refused."""
+        error = self._too_large(message)
+        self.counts[error.reason] += 1
+        self._complain(error, message.topic)
+
     def status(self) -> str:
         """Return in a line what was done, and what was let go for which reason."""
         learners = self.model.learners
@@ -182,11 +191,14 @@ class Pipeline(Generic[S]):
         key = self.keys.key(message.topic) if message.key is None else message.key
         if key is None:
             raise PayloadError("other_topic", "no filter of this pipeline matches")
-        if len(key) > KEY_MAX:
-            raise PayloadError("key_too_long", f"{len(key)} characters, limit {KEY_MAX}")
-        if isinstance(message.payload, bytes) and len(message.payload) > self.payload_bytes_max:
-            raise PayloadError("too_large", f"{len(message.payload)} bytes, limit {self.payload_bytes_max}")
+        if key not in self.streams and not self.keys.paths and (reason := unfit(key)) is not None:
+            raise PayloadError(*reason)
+        if not self.fits(message):
+            raise self._too_large(message)
         return self.codec.decode(message, key)
+
+    def _too_large(self, message: Message) -> PayloadError:
+        return PayloadError("too_large", f"{len(message.payload)} bytes, limit {self.payload_bytes_max}")
 
     def _answer(self, event: Event, learn: bool) -> Output:
         stream = self.streams.get(event.key)

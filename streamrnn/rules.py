@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
+from streamrnn.keys import KEY_LEVELS_MAX, KEY_MAX
+
 BYTES_MAX = 65_535  # MQTT counts the bytes of a text in 16 bits
 LEVELS_MAX = 200  # mosquitto disconnects a client that goes beyond
 
@@ -54,13 +56,24 @@ def unshared(text: str) -> str:
 
 
 def key_template(text: str) -> str | None:
-    """A constant, or a text with ``{N}`` for what the Nth wildcard matched."""
+    """A constant, or a text with ``{N}`` for what the Nth wildcard matched, or ``{payload.PATH}``."""
     if not text:
         return "text that is not empty"
-    if re.search(r"[{}]", re.sub(r"\{[1-9][0-9]{0,3}\}", "", text)):
-        return "only {1}, {2}, ... in braces"
+    if re.search(r"[{}]", re.sub(r"\{([1-9][0-9]{0,3}|payload\.[^{}]+)\}", "", text)):
+        return "only {1}, {2}, ... or {payload.x} in braces"
     if set("+#") & set(text):
         return "no + and #: the key becomes part of a topic"
+    if re.search(r"[\x00-\x1f\x7f-\x9f]", text):
+        return "no control characters: the key becomes part of a topic"
+    return None
+
+
+def plain_topic(text: str) -> str | None:
+    """A topic to publish below, without a slash at its end."""
+    if (expected := mqtt_text(text)) is not None:
+        return expected
+    if re.search(r"[+#\x00-\x1f\x7f-\x9f]", text) or text.endswith("/") or text.count("/") >= LEVELS_MAX // 2:
+        return "a topic without + and #, and without / at its end"
     return None
 
 
@@ -77,8 +90,11 @@ def output_template(text: str) -> str | None:
         return "a topic without + and #"
     if re.search(r"[{}]", re.sub(r"\{(pipeline|key)\}", "", text)):
         return "only {pipeline} and {key} in braces"
-    if text.count("/") >= LEVELS_MAX:
-        return f"at most {LEVELS_MAX} levels"
+    keys = text.count("{key}")
+    if text.count("/") + 1 + keys * (KEY_LEVELS_MAX - 1) > LEVELS_MAX:
+        return f"at most {LEVELS_MAX} levels, where a key may have {KEY_LEVELS_MAX} of them"
+    if len(text.encode()) + keys * KEY_MAX * 4 > BYTES_MAX:
+        return f"at most {BYTES_MAX} bytes, where a key may have {KEY_MAX * 4} of them"
     return None
 
 

@@ -14,6 +14,7 @@ from streamrnn.beside import beside
 from streamrnn.budget import budget
 from streamrnn.build import STATE_TOPIC, build_pipelines, mqtt_settings
 from streamrnn.config import Config
+from streamrnn.discovery import Discovery
 from streamrnn.edges.mqtt import Connection
 from streamrnn.edges.recovery import recover
 from streamrnn.edges.store import Store
@@ -21,6 +22,7 @@ from streamrnn.events import Message
 from streamrnn.keeping import open_store
 from streamrnn.lane import Lane, unkept
 from streamrnn.pipeline import Pipeline
+from streamrnn.privacy import notices
 from streamrnn.selftest import SelfTest
 from streamrnn.upkeep import Upkeep
 from streamrnn.warm import warm
@@ -57,6 +59,7 @@ class Service:
         self.store: Store | None = None
         self.upkeep: Upkeep | None = None
         self.selftest = SelfTest((), publish=False)
+        self.discovery = Discovery(config, {})
 
     async def run(self) -> None:
         """Run until stopped: by a signal (see `signals`) or by `stop`.
@@ -66,6 +69,8 @@ class Service:
         StateError
             Another process uses the state directory, or it cannot be made.
         """
+        for notice in notices(self.config):
+            log.info(notice)
         for name, spec in self.config.pipelines.items():
             ceiling = budget(spec).total
             if ceiling > spec.limits.memory_mb * 2**20:
@@ -96,6 +101,10 @@ class Service:
             for topic in spec.input.topic:
                 topics[topic] = max(spec.input.qos, topics.get(topic, 0))
         self.selftest = SelfTest(list(topics), self.config.mqtt.self_test)
+        self.discovery = Discovery(self.config, pipelines)
+        self.discovery.recall()
+        for topic in self.discovery.topics:
+            topics.setdefault(topic, 1)
         connection = Connection(mqtt_settings(self.config), list(topics.items()), self.take, self._on_state)
         self.connection = connection
         try:
@@ -109,6 +118,7 @@ class Service:
                     tasks.append(group.create_task(running, name=f"pipeline {lane.pipeline.name}"))
                 tasks.append(group.create_task(self._report(), name="report"))
                 tasks.append(group.create_task(self.selftest.run(connection), name="self-test"))
+                tasks.append(group.create_task(self.discovery.run(connection, self.connected), name="discovery"))
                 if self.upkeep is not None:
                     tasks.append(group.create_task(self.upkeep.run(), name="upkeep"))
                 announce = group.create_task(self._announce(connection), name="announce")
@@ -133,18 +143,24 @@ class Service:
 
         True: it may be acknowledged. None: when it is safe on the disk. False: a queue is full.
         """
-        if message.topic == STATE_TOPIC or self.selftest.is_ours(message):
+        if message.topic == STATE_TOPIC or self.selftest.is_ours(message) or self.discovery.hear(message):
             return True  # our own word, seen by a pipeline that listens to everything
         store, upkeep = self.store, self.upkeep
         if store is not None and upkeep is not None and (number := store.known(message)) is not None:
             return upkeep.may_acknowledge(number, message) or None
-        lanes = [lane for lane in self.lanes if lane.pipeline.keys.key(message.topic) is not None]
+        meant = [lane for lane in self.lanes if lane.pipeline.keys.key(message.topic) is not None]
+        # What is too large is let go here: a queue of such messages, and a journal, would take all memory and disk.
+        lanes = [lane for lane in meant if lane.pipeline.fits(message)]
         full = [lane for lane in lanes if lane.full]
         if full:
             if message.qos == 0:
                 for lane in full:
                     lane.pipeline.counts["queue_dropped"] += 1
             return False
+        if len(lanes) < len(meant):
+            for lane in meant:
+                if lane not in lanes:
+                    lane.pipeline.refuse(message)
         if not lanes:
             return True
         if store is None or upkeep is None:
@@ -166,6 +182,8 @@ class Service:
         elif state == "connected" and self.connection is not None:
             if self.store is not None and not self.connection.session_present:
                 self.store.session_lost()
+            if not self.connection.session_present:
+                self.discovery.announce_all()  # a broker that forgot us may have forgotten what it retained
             self.connected.set()
             self._say_state()
 

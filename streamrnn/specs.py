@@ -89,7 +89,8 @@ class Input(Spec, frozen=True, kw_only=True):
     key: Annotated[
         str | None,
         Meta(
-            description='Key of a stream; {1} is what the first wildcard matched; absent: all joined by "/".',
+            description="Key of a stream; {1} is what the first wildcard matched, {payload.id} a value of the "
+            'payload; absent: all that wildcards matched joined by "/".',
             extra={"check": rules.key_template},
         ),
     ] = None
@@ -134,6 +135,11 @@ class Input(Spec, frozen=True, kw_only=True):
             yield ("symbol", "fields"), "expected fields or symbol, got both"
         if self.payload == "number" and len(self.fields) > 1:
             yield ("fields", "payload"), f"expected one field with payload number, got {len(self.fields)}"
+        if self.payload in ("text", "number") and "{payload." in (self.key or ""):
+            yield (
+                ("key", "payload"),
+                f"expected no {{payload.x}} with payload {self.payload}, which has no fields",
+            )
         for each in self.topic:
             levels = rules.unshared(each).split("/")
             used = rules.wildcards_used(self.key or "")
@@ -293,6 +299,15 @@ class Pipeline(Spec, frozen=True, kw_only=True):
                 return
 
 
+def output_topic(template: str, name: str, key: str) -> str:
+    """The topic of the outputs of one stream.
+
+    >>> output_topic("streamrnn/{pipeline}/{key}", "plant", "pump-7")
+    'streamrnn/plant/pump-7'
+    """
+    return template.replace("{pipeline}", name).replace("{key}", key)
+
+
 def published(name: str, pipeline: Pipeline) -> str:
     """The topics a pipeline publishes to, with nothing but ``{key}`` left open; empty for none."""
     template = (pipeline.output.topic or "").replace("{pipeline}", name)
@@ -304,6 +319,22 @@ def feeds(name: str, giver: Pipeline, taker: Pipeline) -> bool:
     """Whether `taker` may listen to what `giver`, the pipeline of that name, publishes."""
     template = published(name, giver)
     return bool(template) and any(rules.may_match(each, template) for each in taker.input.topic)
+
+
+class HomeAssistant(Spec, frozen=True, kw_only=True):
+    """Whether and where Home Assistant is told of the streams."""
+
+    enabled: Annotated[bool, Meta(description="Whether to announce each stream as a device.")] = False
+    prefix: Annotated[
+        str,
+        Meta(
+            description="Discovery prefix of Home Assistant, whose birth message comes on <prefix>/status.",
+            extra={"check": rules.plain_topic},
+        ),
+    ] = "homeassistant"
+    devices: Annotated[int, Meta(ge=1, le=10_000, description="Streams announced at most, over all pipelines.")] = (
+        200
+    )
 
 
 class Config(Spec, frozen=True, kw_only=True):
@@ -326,6 +357,9 @@ class Config(Spec, frozen=True, kw_only=True):
         Meta(ge=1, le=10_000_000, description="Messages of a pipeline from one checkpoint to the next."),
     ] = 50_000
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1, description="Seed of every random number.")] = 0
+    home_assistant: Annotated[HomeAssistant, Meta(description="Discovery by Home Assistant.")] = field(
+        default_factory=HomeAssistant
+    )
     pipelines: Annotated[
         dict[Annotated[str, Meta(pattern="^[A-Za-z0-9_-]+$", extra={"check": rules.pipeline_name})], Pipeline],
         Meta(description="Pipelines by their names.", min_length=1),

@@ -73,9 +73,9 @@ class TestParsers:
             (b" \r\n\t", "empty"),
             (b"online", "not_json"),
             (b"OFF", "not_json"),
-            (b'{"inner": {"t": nan}}', "not_json"),
-            (b"NaN", "not_json"),
-            (b"-Infinity", "not_json"),
+            (b'{"t": nano}', "not_json"),
+            (b'{"t": NaN,}', "not_json"),
+            (b"{nan: 3}", "not_json"),
             (b'"t": 3, "h": 4}', "not_json"),
             (b'{"t": 3,}', "not_json"),
             (b"{'t': 3}", "not_json"),
@@ -91,6 +91,21 @@ class TestParsers:
     )
     def test_what_is_not_strict_json_is_refused(self, payload, reason):
         assert reason == reason_of(PARSERS["json"], payload)
+
+    @pytest.mark.parametrize(
+        ("payload", "expected"),
+        [
+            (b'{"inner": {"t": nan}, "h": 3}', {"inner": {"t": None}, "h": 3}),
+            (b"[NaN,-Infinity, inf ,-nan]", [None, None, None, None]),
+            (b'{"nan": NAN, "s": "a \\" nan, inf"}', {"nan": None, "s": 'a " nan, inf'}),
+            (b"NaN", None),
+        ],
+    )
+    def test_what_c_prints_for_a_reading_that_failed_is_null(self, payload, expected):
+        assert expected == PARSERS["json"](payload)
+
+    def test_quotes_without_end_are_refused_in_no_time(self):
+        assert "not_json" == reason_of(PARSERS["json"], b'{"t": nan, "' + b'\\"' * 500_000)
 
     @pytest.mark.parametrize(
         ("payload", "expected"),
@@ -244,6 +259,11 @@ class TestNumbers:
             ("1", b"[4, 5]", 5.0),
             ("a.1", b'{"a": {"1": 6}}', 6.0),
             ("", b'{"": 6}', 6.0),
+            ("*.t", b'{"time": "now", "x": {"h": 1}, "y": {"t": 2}, "z": {"t": 3}}', 2.0),
+            ("a.*.t", b'{"t": 1, "b": {"c": {"t": 2}}, "a": {"c": {"t": 3}}}', 3.0),
+            ("*.*.t", b'{"t": 1, "b": {"t": 2, "c": {"t": 3}}}', 3.0),
+            ("*.t", b'{"*.t": 4, "y": {"t": 2}}', 4.0),
+            ("a.*", b'{"a": {"*": 5}}', 5.0),
         ],
     )
     def test_a_path_finds_its_value(self, path, payload, expected):
@@ -254,7 +274,9 @@ class TestNumbers:
 
         assert values_of(Codec("cbor", ["2.0", "-3"]), payload) == [21.5, 100.0]
 
-    @pytest.mark.parametrize("path", ["a.x", "a.b.x", "a.b.c.x", "l.2", "l.-1", "l.b", "b.c", "l.²", "l.١", "a."])
+    @pytest.mark.parametrize(
+        "path", ["a.x", "a.b.x", "*.x", "*.l", "a.*", "l.2", "l.-1", "l.b", "b.c", "l.²", "l.١", "a."]
+    )
     def test_a_path_to_nothing_is_a_missing_value(self, path):
         codec = Codec(fields=[path])
         payload = b'{"a": {"b": {"c": 1}}, "l": [1, 2]}'

@@ -94,6 +94,26 @@ def test_a_level_in_braces_is_not_read_as_a_template():
     assert KeyTemplate(["+/+"], "{1}").key("{2}/x") == "{2}"
 
 
+def test_a_value_of_the_payload_leaves_a_hole():
+    template = KeyTemplate(["rtl/+"], "{1}-{payload.model}-{payload.a.b}")
+
+    assert ("model", "a.b") == template.paths
+    assert f"host-{keys.HOLE}-{keys.HOLE}" == template.key("rtl/host")
+    assert f"may-{keys.HOLE}-{keys.HOLE}" == template.key_for("may")
+
+
+@pytest.mark.parametrize("key", ["a+", "#", "a\0", "\x1b", "\x85", "\ufdd0", "\U0001ffff", "\ud800"])
+def test_what_no_topic_may_hold_makes_a_key_unfit(key):
+    assert keys.unfit(key)[0] == "key_refused"
+    assert keys.unfit(key[:-1] + "b") is None
+
+
+@pytest.mark.parametrize("key", ["k" * 513, "/" * 100])
+def test_a_key_that_is_too_long_or_too_deep_is_unfit(key):
+    assert keys.unfit(key)[0] == "key_too_long"
+    assert keys.unfit(key[:-1]) is None
+
+
 def test_the_first_filter_that_matches_gives_the_key():
     template = KeyTemplate(["a/+/x", "+/b/x"])
 

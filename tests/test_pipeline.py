@@ -694,3 +694,14 @@ def test_key_of_a_topic_as_long_as_mqtt_allows_is_within_the_ceiling(build: Any)
     for i in range(100):
         pipeline.process(message(1.0, f"{i}-".ljust(65_000, "k")))
     assert sum(map(sys.getsizeof, pipeline.streams)) <= budget(spec).streams
+
+
+@pytest.mark.parametrize(
+    ("topic", "reason"),
+    [("plant/" + "x" * 513, "key_too_long"), ("plant" + "/x" * 101, "key_too_long"), ("plant/\x85", "key_refused")],
+)
+def test_a_key_that_could_not_be_published_is_refused(build: Any, topic: str, reason: str) -> None:
+    pipeline = build(spec_of(f"input: {{topic: plant/#, fields: [x]}}, {SMALL}"))
+    assert pipeline.process(Message(topic, b'{"x": 1}')) is None
+    assert pipeline.counts[reason] == 1
+    assert pipeline.process(Message("plant" + "/x" * 100, b'{"x": 1}')) is not None

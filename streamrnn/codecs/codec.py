@@ -16,6 +16,7 @@ from streamrnn.codecs.registry import PARSERS
 from streamrnn.codecs.times import epoch_seconds
 from streamrnn.errors import PayloadError
 from streamrnn.events import Event, Message, Output
+from streamrnn.keys import HOLE, unfit
 
 VALUE_MAX: Final = 1e30  # squares of larger values would not leave a finite variance
 SYMBOL_CHARACTERS_MAX: Final = 64
@@ -42,6 +43,8 @@ class Codec:
         symbol. Neither `fields` nor `symbol`, and payload `text`: every character is an event.
     time
         Dotted path of the event time; None: the time of arrival.
+    key_paths
+        Dotted paths of the values that go into the holes of a key; see `KeyTemplate`.
     counts
         What was amiss without losing the event, by name: `missing`, `not_finite` and `out_of_range` count
         fields (also those of a message refused as `no_value`), `bad_time` messages dated by their arrival.
@@ -66,6 +69,7 @@ class Codec:
         symbol: str | None = None,
         time: str | None = None,
         counts: Counter[str] | None = None,
+        key_paths: Sequence[str] = (),
     ) -> None:
         if payload not in PARSERS:
             raise ValueError(f"payload {payload!r} is none of {', '.join(PARSERS)}")
@@ -78,6 +82,7 @@ class Codec:
         self._fields = [Path(field) for field in fields]
         self._symbol = None if symbol is None else Path(symbol)
         self._time = None if time is None else Path(time)
+        self._key_paths = [Path(path) for path in key_paths]
 
     def decode(self, message: Message, key: str) -> list[Event]:
         """The events of a message: one, or one per character of a text.
@@ -100,8 +105,12 @@ class Codec:
             payload = message.payload
             record = self._parse(payload) if isinstance(payload, bytes) else payload
             values = np.array(self._numbers(record), dtype=np.float64)  # (F,)
+            if self._key_paths:
+                key = filled(key, self._key_paths, record)
             return [Event(key, self._time_of(record, message), values)]
         record = self._parse_private(message.payload)
+        if self._key_paths:
+            key = filled(key, self._key_paths, record)
         if self._symbol is not None:
             return [Event(key, self._time_of(record, message), None, _symbol(self._symbol, record))]
         text = _text(record)
@@ -166,16 +175,46 @@ class Codec:
             raise PayloadError(error.reason, f"{len(payload)} bytes") from None
 
 
+def filled(key: str, paths: Sequence[Path], record: object) -> str:
+    """Put values of a payload into the holes of a key; one that is absent leaves nothing there.
+
+    A key without holes, such as that of a recorded row which names its own, stays as it is.
+
+    Raises
+    ------
+    PayloadError
+        `no_key` when none of the values is there; `key_refused` or `key_too_long` when it could not be part of a
+        topic: what a payload says must not choose the level it is published on.
+    """
+    texts = key.split(HOLE)
+    if len(texts) != len(paths) + 1:
+        return key
+    values = [_as_text(path.find(record)) for path in paths]
+    if not any(values):
+        raise PayloadError("no_key", f"none of {', '.join(path.text for path in paths)}"[:80])
+    if any("/" in value or value.startswith("$") for value in values if value):
+        raise PayloadError("key_refused", "a / or $ in a value of the payload")
+    key = texts[0] + "".join((value or "") + text for value, text in zip(values, texts[1:], strict=True))
+    if (reason := unfit(key)) is not None:
+        raise PayloadError(*reason)
+    return key
+
+
 def _symbol(path: Path, record: object) -> str:
-    value = path.find(record) if isinstance(record, dict | list) else record
+    value = _as_text(path.find(record) if isinstance(record, dict | list) else record)
+    if value is None:
+        raise PayloadError("no_symbol", f"{path.text[:40]}: not 1 to {SYMBOL_CHARACTERS_MAX} characters")
+    return value
+
+
+def _as_text(value: object) -> str | None:
+    """A value as 1 to 64 characters, None where it cannot be."""
     if isinstance(value, bool):
         return "true" if value else "false"
     # The limit comes before str(), which refuses integers of thousands of digits.
     if isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**SYMBOL_CHARACTERS_MAX):
         value = str(value)
-    if not isinstance(value, str) or not 0 < len(value) <= SYMBOL_CHARACTERS_MAX:
-        raise PayloadError("no_symbol", f"{path.text[:40]}: not 1 to {SYMBOL_CHARACTERS_MAX} characters")
-    return value
+    return value if isinstance(value, str) and 0 < len(value) <= SYMBOL_CHARACTERS_MAX else None
 
 
 def _text(record: object) -> str:

@@ -1,6 +1,12 @@
-"""JSON payloads, by the letter of RFC 8259: no NaN, no comments, no trailing commas, no byte order mark."""
+"""JSON payloads, by the letter of RFC 8259: no comments, no trailing commas, no byte order mark.
+
+But for one thing: C libraries print a reading that failed as a bare nan or inf, and one such sensor must not cost
+the readings beside it in the message. They are read as null.
+"""
 
 from __future__ import annotations
+
+import re
 
 import msgspec
 
@@ -8,6 +14,8 @@ from streamrnn.codecs.excerpt import excerpt
 from streamrnn.errors import PayloadError
 
 _decode = msgspec.json.Decoder().decode
+# A string that does not end is taken as well, to the end: looked at from each quote in it, it would take for ever.
+_STRING_OR_NO_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*+"?|-?\b(?:nan|inf(?:inity)?)\b', re.IGNORECASE | re.DOTALL)
 
 
 def parse(payload: bytes) -> object:
@@ -23,10 +31,20 @@ def parse(payload: bytes) -> object:
     --------
     >>> parse(b'{"temperature": 21.5}')
     {'temperature': 21.5}
+    >>> parse(b'{"temperature": nan, "humidity": 55}')
+    {'temperature': None, 'humidity': 55}
     """
     try:
         return _decode(payload)
     except (ValueError, RecursionError):  # ValueError covers msgspec's errors and invalid UTF-8
+        pass
+    try:
+        return _decode(_STRING_OR_NO_NUMBER.sub(_null_for_no_number, payload))
+    except (ValueError, RecursionError):
         if not payload.strip():
             raise PayloadError("empty", "no payload") from None
         raise PayloadError("not_json", excerpt(payload)) from None
+
+
+def _null_for_no_number(found: re.Match[bytes]) -> bytes:
+    return found[0] if found[0].startswith(b'"') else b"null"

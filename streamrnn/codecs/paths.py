@@ -20,7 +20,7 @@ class Path:
     text
         `a.b.c` is looked for as a key of that very name first, then as `b.c` within `a`, and so on; so keys
         which hold dots need no escaping. A whole number is also an index into a list, or an integer key of
-        CBOR.
+        CBOR. A step `*` is any one key: the first, in the order of the payload, within which the rest is found.
 
     Examples
     --------
@@ -30,11 +30,15 @@ class Path:
     0.5
     >>> Path("minutes.1").find({"minutes": [7, 8]})
     8
+    >>> Path("*.Temperature").find({"Time": "2025-03-01T12:00:00", "BME280": {"Temperature": 21.5}})
+    21.5
     """
 
     def __init__(self, text: str) -> None:
         self.text = text
         names = text.split(".")
+        star = names.index("*") if "*" in names[:-1] else None
+        self._below_star = None if star is None else Path(".".join(names[star + 1 :]))
         self._steps = [(".".join(names[i:]), name, _whole_number(name)) for i, name in enumerate(names)]
 
     def find(self, node: object) -> object:
@@ -47,6 +51,9 @@ class Path:
                     node = node[name]
                 elif number is not None and number in node:
                     node = node[number]
+                elif name == "*" and self._below_star is not None:
+                    found = (self._below_star.find(child) for child in node.values())
+                    return next((value for value in found if value is not ABSENT), ABSENT)
                 else:
                     return ABSENT
             elif isinstance(node, list) and number is not None and 0 <= number < len(node):

@@ -195,6 +195,23 @@ def set_aside(disk: Disk, name: str) -> str:
     return f"{aside}/{free}"
 
 
+def write_private(path: Path, content: bytes) -> None:
+    """Write a small file that only its owner can read; after a crash it is the old one or the new one, whole.
+
+    Raises
+    ------
+    OSError
+        It could not be written.
+    """
+    part = path.with_name(path.name + ".part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    os.replace(part, path)
+
+
 def words(error: OSError) -> str:
     """Return what the system says of a fault, in its few words."""
     return (error.strerror or str(error)).lower()
