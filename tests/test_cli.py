@@ -121,7 +121,7 @@ def test_mistakes_of_a_process_end_with_78_and_no_traceback(tmp_path: Path) -> N
 
 def test_two_configurations_that_clash_are_refused_with_every_clash(command: Command) -> None:
     write("a.yaml", "seed: 1\n" + GOOD)
-    write("b.yaml", "seed: 2\nmqtt: {client_id: b}\nstate: b\ndurability: power\ncheckpoint: 5\n" + GOOD)
+    write("b.yaml", "seed: 2\nmqtt: {client_id: b}\nstate: b\ndurability: power\ncheckpoint: 5\nhttp: {}\n" + GOOD)
     ended = command("run", "a.yaml", "b.yaml")
     assert_refused(ended, 78)
     assert [line.rpartition("yaml: ")[2].split(": ")[0] for line in ended.stderr.splitlines()] == [
@@ -129,6 +129,7 @@ def test_two_configurations_that_clash_are_refused_with_every_clash(command: Com
         "state",
         "durability",
         "checkpoint",
+        "http",
         "seed",
         "pipelines.pump",
     ]

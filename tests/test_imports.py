@@ -16,6 +16,8 @@ PACKAGE = Path(streamrnn.__file__).parent
 # A module may import what has a lower rank, and what shares its folder.
 RANKS = {
     "": 0,  # the package itself, see below
+    "durations": 0,
+    "versions": 1,
     "errors": 0,
     "kernels": 0,
     "events": 1,
@@ -45,7 +47,9 @@ RANKS = {
     "beside": 0,
     "selftest": 5,
     "fingerprint": 8,
-    "lane": 8,
+    "lane": 7,
+    "health": 8,
+    "metrics": 9,
     "keeping": 9,
     "upkeep": 9,
     "service": 10,

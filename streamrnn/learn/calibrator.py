@@ -36,6 +36,8 @@ class Calibrator:
         Of the last event against the forecasts made for it, scaled units; NaN where there were none.
     error : (F,)
         The last event minus its one-step forecast, in the field's unit; NaN where there was none.
+    tally : (6, F)
+        How good forecasts were of late in this process, for whoever watches: see `kernels.intervals`.
     q : (F, K)
         Half-width of the interval in scales of the head.
     reach : (F,)
@@ -55,7 +57,10 @@ class Calibrator:
         self.made: Array = np.full((fields, count, intervals.COLUMNS), np.nan)
         self.residual: Array = np.full((fields, count), np.nan)
         self.log_scale: Array = np.full((fields, count), np.nan)
-        self.error: Array = np.full(fields, np.nan)
+        self.tally: Array = np.zeros((intervals.TALLY, fields))
+        self.tally[intervals.LAST] = np.nan
+        self.error: Array = self.tally[intervals.ERROR]
+        self.error[:] = np.nan
 
     def score_one(self, values: Array, scaled: Array, count: int, learn: bool = True) -> None:
         """Hold values (F,), event number `count` of its stream, against the forecasts made for it."""
@@ -71,7 +76,7 @@ class Calibrator:
             self.reach,
             self.residual,
             self.log_scale,
-            self.error,
+            self.tally,
         )
 
     def forecast_one(self, y: Floats, scaler: Scaler) -> bool:

@@ -93,6 +93,7 @@ class NumericModel:
         self.memory = memory
         self.history = HISTORY
         self.counts: Counter[str] = Counter()
+        self.anomalies = 0  # in this process
         self.learners = tuple(member.learner for member in members if member.learner)
         self.warmup = horizons[-1] + max((learner.length for learner in self.learners), default=0)
 
@@ -146,6 +147,8 @@ class NumericModel:
         if learn:
             readout.learn_one(values, fixed=not self.learners)
         score, anomaly = stream.alarm.decide_one(self._strangeness(stream, values, learn), age, learn)
+        if anomaly:
+            self.anomalies += 1
         hidden = self._forecast(stream, phi, learn)
         network = stream.calibrator.made[:, 0, FORECAST]
         ahead = readout.forecast_one(values, network, hidden, phi, age, learn)
