@@ -1,7 +1,7 @@
 # Everything a person types first. Each target sets up what it needs, once: see deploy/setup-dev.sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak clean mosquitto
+.PHONY: help install demo test check audit bench soak clean mosquitto
 .NOTPARALLEL: # two set-ups at once would wait for, or fail on, apt's lock
 
 VENV := .venv
@@ -12,14 +12,19 @@ SETUP := sh deploy/setup-dev.sh
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 help:
+	@echo "make install put streamrnn into $(VENV), and mosquitto on the computer when there is no broker"
 	@echo "make demo    watch a pipeline learn this computer's own telemetry (seconds=30 to stop by itself)"
 	@echo "make test    run the tests"
 	@echo "make check   run everything a change must pass: ruff, mypy, the tests, kernels with checked indices"
 	@echo "make bench   measure how fast it is beside its peers (quick=1 for a smoke test); build/bench.json has the numbers"
+	@echo "make audit   ask a public database for known vulnerabilities of what is installed (a part of check)"
 	@echo "make soak    half an hour of kills, outages and rubbish against the real daemon (ARGS='--scale 0.05')"
 	@echo "make clean   remove caches and build products; delete $(VENV) to set up anew"
 	@echo
 	@echo "demo, test and soak take ARGS, for example: make test ARGS='-k gru -x'"
+
+install: $(VENV)/.ready mosquitto
+	@echo "installed: $(VENV)/bin/streamrnn --help"
 
 demo: $(VENV)/.ready
 	$(PYTHON) -m streamrnn demo $(if $(seconds),--seconds $(seconds)) $(ARGS)
@@ -31,6 +36,7 @@ check: $(VENV)/.ready-dev mosquitto
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	VENV=$(VENV) sh deploy/audit.sh
 	$(PYTHON) -m pytest -n 2 --dist worksteal
 	# Kernels do not check their indices. Here they do, compiled into a cache of their own.
 	NUMBA_BOUNDSCHECK=1 STREAMRNN_CACHE_DIR=$$PWD/build/boundscheck $(PYTHON) -m pytest -q -p no:cacheprovider \
@@ -44,6 +50,9 @@ bench: $(VENV)/.ready-bench mosquitto
 
 soak: $(VENV)/.ready-dev mosquitto
 	$(PYTHON) benchmarks/soak.py $(ARGS)
+
+audit: $(VENV)/.ready-dev
+	VENV=$(VENV) sh deploy/audit.sh
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -20,13 +20,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from streamrnn import __version__, config, state_commands
+from streamrnn import config, state_commands
 from streamrnn.beside import left_behind
 from streamrnn.errors import StreamrnnError, UsageError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Recurrent networks that learn from MQTT streams, one event at a time.",
 )
@@ -35,6 +34,7 @@ out = Console()
 err = Console(stderr=True)
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML configuration.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 def main() -> None:
@@ -67,6 +67,8 @@ def run(
     """Run the daemon: subscribe, answer every event, learn, publish, until SIGTERM or Ctrl-C.
 
     Example: streamrnn run config/telemetry.yaml
+
+    Example: streamrnn run hall-1.yaml hall-2.yaml
     """
     loaded = [(str(path), config.load(path)) for path in configs]
     log_to_stderr()
@@ -124,10 +126,13 @@ def replay(
     plot_key: Annotated[
         str | None, typer.Option(metavar="K", help="Which key to draw; default: the first one seen.")
     ] = None,
+    json: AsJson = False,
 ) -> None:
     """Run a pipeline over recorded files as fast as it goes, and print how good its forecasts were.
 
     Example: streamrnn replay config/numbers.yaml readings.csv --output outputs.csv --plot picture.png
+
+    Example: zcat readings.csv.gz | streamrnn replay config/numbers.yaml - --json
     """
     loaded = config.load(path)
     log_to_stderr(logging.WARNING)
@@ -169,8 +174,11 @@ def replay(
             summary = summarise(replayed, name, spec, chosen_seed, inputs)
             if sheet:
                 sheet.write(encode(summary))
-        for table in measures_tables(summary):
-            out.print(table)
+        if json:
+            typer.echo(encode(summary).decode().rstrip("\n"))
+        else:
+            for table in measures_tables(summary):
+                out.print(table)
         if replayed.rows and not summary.events:
             raise StreamrnnError("none of the rows was an event for this pipeline")
         if picture:
@@ -179,20 +187,29 @@ def replay(
 
 
 @app.command()
-def check(path: ConfigPath) -> None:
+def check(path: ConfigPath, json: AsJson = False) -> None:
     """Validate a configuration; print it with all defaults, its memory and its time. Connects to nothing.
 
     Example: streamrnn check config/fleet.yaml
+
+    Example: streamrnn check config/fleet.yaml --json | jq .pipelines.fleet.memory_bytes.sum
     """
     loaded = config.load(path)
+    from streamrnn.documents import check_document, encoded
     from streamrnn.privacy import notices
-    from streamrnn.report import budget_table, measure_speed
+    from streamrnn.report import Speed, budget_table, measure_speed
 
-    out.print(config.resolved(loaded), markup=False, highlight=False, soft_wrap=True)
+    speeds: dict[str, Speed] = {}
+    if not json:
+        out.print(config.resolved(loaded), markup=False, highlight=False, soft_wrap=True)
     for name, spec in loaded.pipelines.items():
         with err.status("compiling kernels, or loading them from the cache"):  # on a terminal only
-            speed = measure_speed(spec)
-        out.print(budget_table(name, spec, speed, keeps=loaded.state is not None))
+            speeds[name] = measure_speed(spec)
+        if not json:
+            out.print(budget_table(name, spec, speeds[name], keeps=loaded.state is not None))
+    if json:
+        typer.echo(encoded(check_document(loaded, speeds)))
+        return
     for notice in notices(loaded):
         out.print(notice, markup=False, highlight=False, soft_wrap=True)
 
@@ -266,20 +283,27 @@ def sniff(
 
 
 @app.command()
-def version() -> None:
-    """Print the versions of streamrnn, Python and numba, and the CPU that kernels are compiled for.
+def version(json: AsJson = False) -> None:
+    """Print the versions of streamrnn, Python, numba and numpy, and the CPU that kernels are compiled for.
 
     Example: streamrnn version
+
+    Example: streamrnn version --json
     """
     import platform
 
     import llvmlite.binding
-    import numba
 
-    typer.echo(f"streamrnn {__version__}")
-    typer.echo(f"python {platform.python_version()}")
-    typer.echo(f"numba {numba.__version__}")
-    typer.echo(f"cpu {llvmlite.binding.get_host_cpu_name()} ({platform.machine()}, {os.cpu_count()} cores)")
+    from streamrnn.documents import encoded
+    from streamrnn.versions import versions
+
+    cpu, machine, cores = llvmlite.binding.get_host_cpu_name(), platform.machine(), os.cpu_count()
+    if json:
+        typer.echo(encoded({**versions(), "cpu": cpu, "machine": machine, "cores": cores}))
+        return
+    for name, number in versions().items():
+        typer.echo(f"{name} {number}")
+    typer.echo(f"cpu {cpu} ({machine}, {cores} cores)")
 
 
 def run_async(work: Any) -> None:

@@ -11,12 +11,13 @@ from typing import Any, Protocol
 
 import msgspec
 
+from streamrnn.durations import Durations
 from streamrnn.edges.mqtt import Connection
 from streamrnn.events import Message, Output
 from streamrnn.pipeline import Pipeline
 from streamrnn.specs import OutputTarget, output_topic
 
-TURN_S = 0.01  # a pipeline processes before others get the loop
+TURN_NS = 10_000_000  # a pipeline processes before others get the loop
 OUTSTANDING_MAX = 5000  # publishes that wait for the broker's acknowledgement before we do, too ...
 SETTLE_S = 1.0  # ... for so long
 STUCK_MAX = 15_000  # likewise, when answering makes the room without which acknowledgements cannot come
@@ -42,6 +43,10 @@ class Lane:
         Messages below this number are processed, and their outputs handed to the connection.
     between
         Set while no message is half processed: a text of many characters gives the loop away in between.
+    arrival
+        Epoch seconds at which its newest message came; 0 before the first.
+    steps, ends
+        What it took to answer each event, and from its message's arrival to its output.
     """
 
     def __init__(
@@ -58,6 +63,9 @@ class Lane:
         self.done = 0
         self.between = asyncio.Event()
         self.between.set()
+        self.arrival = 0.0
+        self.steps = Durations()
+        self.ends = Durations()
 
     @property
     def full(self) -> bool:
@@ -67,6 +75,7 @@ class Lane:
     def put(self, number: int, message: Message) -> None:
         """Add a message; the caller has seen that there is room."""
         self.queue.append((number, message))
+        self.arrival = message.arrival
         self.filled.set()
         self.idle.clear()
 
@@ -83,16 +92,20 @@ class Lane:
         while True:
             await self.filled.wait()
             await connected.wait()
-            began = time.monotonic()
-            while self.queue and time.monotonic() - began < TURN_S:
+            began = time.monotonic_ns()
+            while self.queue and (mark := time.monotonic_ns()) - began < TURN_NS:
                 was_full = self.full
                 number, message = self.queue.popleft()
                 self.between.clear()
                 for output in self.answering(self.pipeline, number, message):
-                    self.publish(connection, message, output)
-                    if time.monotonic() - began >= TURN_S:  # a long text, or a slow model
+                    now = time.monotonic_ns()
+                    self.steps.note(now - mark)
+                    self.ends.note(now - message.clock_ns)
+                    self.publish(connection, message, output, now)
+                    mark = time.monotonic_ns()
+                    if mark - began >= TURN_NS:  # a long text, or a slow model
                         await self.let_others(connection)
-                        began = time.monotonic()
+                        began = mark = time.monotonic_ns()
                 self.between.set()
                 self.done = number + 1
                 if was_full:
@@ -105,6 +118,8 @@ class Lane:
 
     async def let_others(self, connection: Connection) -> None:
         """Give the loop away, for longer when the broker is far behind with its acknowledgements."""
+        self.steps.fold_if_many()
+        self.ends.fold_if_many()
         await asyncio.sleep(0)
         if connection.outstanding >= (STUCK_MAX if connection.stuck else OUTSTANDING_MAX):
             # They come on the same socket as messages, which is not read for ever while the queue is full.
@@ -112,11 +127,11 @@ class Lane:
                 async with asyncio.timeout(SETTLE_S):
                     await connection.settled(below=OUTSTANDING_MAX // 2)
 
-    def publish(self, connection: Connection, message: Message, output: Output) -> None:
-        """Publish an output, with the time it took since its message arrived."""
+    def publish(self, connection: Connection, message: Message, output: Output, now_ns: int) -> None:
+        """Publish an output, with the time it took since its message arrived until `now_ns`."""
         if self.target.topic is None:
             return
-        latency_us = (time.monotonic_ns() - message.clock_ns) / 1000.0
+        latency_us = (now_ns - message.clock_ns) / 1000.0
         topic = output_topic(self.target.topic, output.pipeline, output.key)
         payload = self.pipeline.codec.encode(msgspec.structs.replace(output, latency_us=latency_us))
         connection.publish(topic, payload, self.target.qos, self.target.retain)

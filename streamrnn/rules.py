@@ -145,6 +145,14 @@ def broker_url(text: str) -> str | None:
     return None
 
 
+def listen(text: str) -> str | None:
+    """An address to listen on."""
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):([0-9]{1,5})", text)
+    if found is None or not 0 < int(found[2]) < 65_536:
+        return "host:port, such as 127.0.0.1:9464 or [::1]:9464"
+    return None
+
+
 def file_path(text: str) -> str | None:
     """The path of a file, not what is in it."""
     if not text or not text.isprintable():

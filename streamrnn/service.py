@@ -68,9 +68,21 @@ class Service:
         ------
         StateError
             Another process uses the state directory, or it cannot be made.
+        StreamrnnError
+            The address for metrics cannot be listened on.
         """
         for notice in notices(self.config):
             log.info(notice)
+        if self.config.http is None:
+            await self._begin()
+            return
+        from streamrnn.metrics import watching
+
+        with watching(self, self.config.http.listen):
+            await self._begin()
+
+    async def _begin(self) -> None:
+        """Compile, recover, serve."""
         for name, spec in self.config.pipelines.items():
             ceiling = budget(spec).total
             if ceiling > spec.limits.memory_mb * 2**20:

@@ -71,6 +71,18 @@ class Mqtt(Spec, frozen=True, kw_only=True):
     ] = False
 
 
+class Http(Spec, frozen=True, kw_only=True):
+    """Metrics and health over HTTP, for whoever may reach the address: it asks for no password."""
+
+    listen: Annotated[
+        str,
+        Meta(
+            description="Address and port to listen on, for /metrics, /ready, /live and /version.",
+            extra={"check": rules.listen},
+        ),
+    ] = "127.0.0.1:9464"
+
+
 class Input(Spec, frozen=True, kw_only=True):
     """Which messages a pipeline takes, and what in them is an event."""
 
@@ -356,6 +368,7 @@ class Config(Spec, frozen=True, kw_only=True):
         int,
         Meta(ge=1, le=10_000_000, description="Messages of a pipeline from one checkpoint to the next."),
     ] = 50_000
+    http: Annotated[Http | None, Meta(description="Metrics and health over HTTP; absent: off.")] = None
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1, description="Seed of every random number.")] = 0
     home_assistant: Annotated[HomeAssistant, Meta(description="Discovery by Home Assistant.")] = field(
         default_factory=HomeAssistant

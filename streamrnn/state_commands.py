@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -31,19 +31,25 @@ app = typer.Typer(
 Where = Annotated[
     Path, typer.Argument(metavar="WHERE", help="The state directory, or a configuration with `state`.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Only = Annotated[str | None, typer.Option("--pipeline", metavar="P", help="Of this pipeline only.")]
 
 
 @app.command()
-def show(where: Where) -> None:
+def show(where: Where, json: AsJson = False) -> None:
     """Print what is kept of each pipeline, and how far it is.
 
     Example: streamrnn state show config/fleet.yaml
+
+    Example: streamrnn state show /var/lib/streamrnn --json
     """
     with opened(where) as disk:
         from streamrnn.edges import contents
         from streamrnn.edges.recovery import QUARANTINE
 
+        if json:
+            echo(msgspec.json.format(msgspec.json.encode(document_of(disk)), indent=2).decode())
+            return
         for name in contents.pipelines(disk):
             loaded = newest(disk, name)
             echo(f"{name}: none of its checkpoints is good" if loaded is None else line_of(loaded))
@@ -62,10 +68,12 @@ def show(where: Where) -> None:
 
 
 @app.command()
-def verify(where: Where) -> None:
+def verify(where: Where, json: AsJson = False) -> None:
     """Read all that is kept, and name the first damaged bytes of each file; status 1 when there are any.
 
     Example: streamrnn state verify config/fleet.yaml
+
+    Example: streamrnn state verify /var/lib/streamrnn --json
     """
     with opened(where) as disk:
         from streamrnn.edges import contents
@@ -73,7 +81,7 @@ def verify(where: Where) -> None:
         damaged = 0
         for checked in contents.verify(disk):
             damaged += checked.damaged
-            echo(f"{checked}")
+            echo(msgspec.json.encode(checked).decode() if json else f"{checked}")
     if damaged:
         raise StateError(f"damaged files: {damaged}")
 
@@ -193,6 +201,29 @@ def line_of(loaded: Loaded) -> str:
         f"{len(saved_streams(loaded.arrays))} keys, {parked}{size}, written {written} UTC by {manifest.version}; "
         f"goes on from message {manifest.position}"
     )
+
+
+def document_of(disk: StateFolder) -> dict[str, Any]:
+    """Return what is kept, as a document."""
+    from streamrnn.edges import contents
+    from streamrnn.edges.parking import numbers_of
+    from streamrnn.edges.recovery import QUARANTINE
+    from streamrnn.pipeline import saved_streams
+
+    told: dict[str, Any] = {}
+    for name in contents.pipelines(disk):
+        loaded = newest(disk, name)
+        if loaded is None:
+            told[name] = None
+            continue
+        size = sum(array.nbytes for array in loaded.arrays.values())
+        counts = {"keys": len(saved_streams(loaded.arrays)), "parked": len(numbers_of(loaded.arrays)), "size": size}
+        told[name] = msgspec.to_builtins(loaded.manifest) | counts
+    files = {
+        folder: sum(file.is_file() for file in (disk.root / folder).rglob("*"))
+        for folder in (QUARANTINE, "set-aside")
+    }
+    return {"pipelines": told, "journal": contents.read_journal(disk), "files": files}
 
 
 def echo(line: str) -> None:

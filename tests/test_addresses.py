@@ -32,6 +32,10 @@ class Mover:
             return self.moved[id(value)][1]
         if isinstance(value, np.ndarray) and value.base is None:
             place: Any = self._place(value)
+        elif (
+            isinstance(value, np.ndarray) and isinstance(value.base, np.ndarray) and value.base.dtype == value.dtype
+        ):
+            place = self._along(value)  # a part of an array
         elif isinstance(value, tuple) and any(isinstance(each, np.ndarray) for each in value):
             place = tuple(self.move(each) for each in value)
         else:
@@ -46,6 +50,11 @@ class Mover:
             for each in value:
                 self.move(each)
         return place
+
+    def _along(self, view: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        assert view.base is not None
+        offset = view.ctypes.data - view.base.ctypes.data
+        return np.ndarray(view.shape, view.dtype, self.move(view.base), offset, view.strides)
 
     def _place(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         start = -(-(self.end + self.rng.choice(GAPS)) // array.itemsize) * array.itemsize

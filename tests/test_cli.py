@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import platform
@@ -121,7 +122,7 @@ def test_mistakes_of_a_process_end_with_78_and_no_traceback(tmp_path: Path) -> N
 
 def test_two_configurations_that_clash_are_refused_with_every_clash(command: Command) -> None:
     write("a.yaml", "seed: 1\n" + GOOD)
-    write("b.yaml", "seed: 2\nmqtt: {client_id: b}\nstate: b\ndurability: power\ncheckpoint: 5\n" + GOOD)
+    write("b.yaml", "seed: 2\nmqtt: {client_id: b}\nstate: b\ndurability: power\ncheckpoint: 5\nhttp: {}\n" + GOOD)
     ended = command("run", "a.yaml", "b.yaml")
     assert_refused(ended, 78)
     assert [line.rpartition("yaml: ")[2].split(": ")[0] for line in ended.stderr.splitlines()] == [
@@ -129,6 +130,7 @@ def test_two_configurations_that_clash_are_refused_with_every_clash(command: Com
         "state",
         "durability",
         "checkpoint",
+        "http",
         "seed",
         "pipelines.pump",
     ]
@@ -228,7 +230,51 @@ def test_version_tells_what_matters_in_a_bug_report(command: Command) -> None:
         f"python {platform.python_version()}",
         f"numba {numba.__version__}",
     ]
-    assert re.fullmatch(r"cpu \S+ \(\S+, [1-9][0-9]* cores\)", stdout.splitlines()[3])
+    assert re.fullmatch(r"cpu \S+ \(\S+, [1-9][0-9]* cores\)", stdout.splitlines()[4])
+
+
+# For programs
+
+
+def test_check_tells_programs_the_same_as_people(command: Command) -> None:
+    text = command("check", write("pump.yaml", "state: kept\n" + GOOD)).stdout
+    status, stdout, stderr = command("check", "pump.yaml", "--json")
+    assert (status, stderr) == (0, "")
+    document = json.loads(stdout)
+    assert yaml.safe_load(text.partition("\npump")[0]) == document["config"]
+    pump = document["pipelines"]["pump"]
+    memory = pump["memory_bytes"]
+    parts = ("weights", "replay_window", "ngram", "streams", "detectors")
+    assert memory["sum"] == sum(memory[part] for part in parts)
+    assert memory["limit"] == 256 << 20
+    assert pump["within_limit"] is True
+    assert f"{pump['parameters']} parameters" in text
+    assert f"{memory['sum'] / 2**20:.1f} MiB" in text
+    assert f"{pump['checkpoint_copy_bytes'] / 2**20:.1f} MiB" in text
+    assert 0 < pump["microseconds_per_event"]["answering"] <= pump["microseconds_per_event"]["with_learning"]
+
+
+def test_mistakes_are_told_on_stderr_for_programs_as_well(command: Command) -> None:
+    assert_refused(command("check", write("bad.yaml", MISTAKES), "--json"), 78, "bad.yaml:8")
+
+
+def test_version_tells_programs_the_same_as_people(command: Command) -> None:
+    lines = command("version").stdout.splitlines()
+    document = json.loads(command("version", "--json").stdout)
+    assert lines[:-1] == [f"{name} {document[name]}" for name in ("streamrnn", "python", "numba", "numpy")]
+    assert lines[-1] == f"cpu {document['cpu']} ({document['machine']}, {document['cores']} cores)"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands(shell: str) -> None:
+    words = {"COMP_WORDS": "streamrnn re", "COMP_CWORD": "1", "_TYPER_COMPLETE_ARGS": "streamrnn re"}
+    environment = {**os.environ, **words, "_STREAMRNN_COMPLETE": f"complete_{shell}"}
+    if shell == "fish":
+        environment["_TYPER_COMPLETE_FISH_ACTION"] = "get-args"
+    program = str(Path(sys.executable).with_name("streamrnn"))
+    run = subprocess.run([program], env=environment, capture_output=True, text=True, timeout=60)
+    assert "replay" in run.stdout
+    assert "sense" not in run.stdout
 
 
 # Words that are none

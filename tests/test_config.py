@@ -899,7 +899,7 @@ def test_resolved_text_is_read_back_as_the_same_configuration(text: str):
 
 def test_resolved_text_has_the_defaults():
     lines = resolved(loads(source("topic: a, symbol: key"))).splitlines()
-    assert lines[:12] == [
+    assert lines[:13] == [
         "mqtt:",
         "  url: mqtt://127.0.0.1:1883",
         "  client_id: streamrnn",
@@ -911,6 +911,7 @@ def test_resolved_text_has_the_defaults():
         "state: null",
         "durability: second",
         "checkpoint: 50000",
+        "http: null",
         "seed: 0",
     ]
     assert "      hidden: 128" in lines
@@ -1022,3 +1023,29 @@ def test_a_key_that_could_not_stand_in_a_topic_is_refused():
     assert [
         'pump.yaml:1: pipelines.p.input.key: expected no + and #: the key becomes part of a topic, got "a+b"'
     ] == (caught.value.problems)
+
+
+# Where metrics are served
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:9464", "0.0.0.0:1", "localhost:65535", "[::1]:9464", "[::]:80"])
+def test_addresses_to_listen_on_are_taken(listen: str) -> None:
+    http = loads(f'http: {{listen: "{listen}"}}\n' + source("topic: a")).http
+    assert http is not None
+    assert listen == http.listen
+
+
+@pytest.mark.parametrize(
+    "listen", ["9464:", ":9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "::1:9464", "http://a:80", "a b:80"]
+)
+def test_address_to_listen_on_that_does_not_hold_is_told(listen: str) -> None:
+    expected = f'expected host:port, such as 127.0.0.1:9464 or [::1]:9464, got "{listen}"'
+    text = f'http: {{listen: "{listen}"}}\n' + source("topic: a")
+    assert [f"pump.yaml:1: http.listen: {expected}"] == problems(text)
+
+
+def test_metrics_are_off_unless_asked_for_and_then_on_the_loopback_only() -> None:
+    assert loads(source("topic: a")).http is None
+    http = loads("http: {}\n" + source("topic: a")).http
+    assert http is not None
+    assert http.listen == "127.0.0.1:9464"

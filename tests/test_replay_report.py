@@ -254,3 +254,11 @@ def test_ended_replay_leaves_no_files(tmp_path: Path, replay: Replay) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 128 + signal.SIGTERM
     assert not list(Path().glob("*.part"))
+
+
+def test_the_document_goes_to_stdout_in_place_of_the_tables_for_programs(replay: Replay) -> None:
+    write("a.csv", rows(60))
+    status, stdout, _ = replay("numbers.yaml", "a.csv", "--json", "--report", "report.json")
+    assert status == 0
+    assert json.loads(Path("report.json").read_text()) == json.loads(stdout)
+    assert json.loads(stdout)["events"] == 60

@@ -353,3 +353,35 @@ def test_a_directory_with_nothing_but_strange_files_is_no_traceback(state):
     assert "pump: none of its checkpoints is good" in state("show", "kept").stdout
     assert 1 == state("export", "kept").status
     assert 0 == state("reset", "kept").status
+
+
+# For programs
+
+
+def test_show_tells_programs_how_far_each_pipeline_is(state):
+    live(100)
+    Path("kept/set-aside").mkdir()
+    Path("kept/set-aside/old").write_bytes(b"x")
+    text = state("show", "kept").stdout
+    status, stdout, stderr = state("show", "kept", "--json")
+    assert (0, "") == (status, stderr)
+    document = json.loads(stdout)
+    pump = document["pipelines"]["pump"]
+    assert f"pump: {pump['count']} messages (chain {pump['chain']:08x}), {pump['keys']} keys" in text
+    assert f"goes on from message {pump['position']}\n" in text
+    assert {"pump", "letters"} == set(document["pipelines"])
+    assert f"messages {document['journal']['begins']} to {document['journal']['next'] - 1}" in text
+    assert {"set-aside": 1, "quarantine": 0} == document["files"]
+
+
+def test_verify_tells_programs_about_each_file_in_a_line_and_ends_with_1_when_one_is_damaged(state):
+    live(100)
+    whole = state("verify", "kept", "--json")
+    assert whole.status == 0
+    told = [json.loads(line) for line in whole.stdout.splitlines()]
+    assert [f"{each['name']}: {each['told']}" for each in told] == state("verify", "kept").stdout.splitlines()
+    assert not any(each["damaged"] for each in told)
+    flip(newest("pump"), 200)
+    status, stdout, stderr = state("verify", "kept", "--json")
+    assert (1, "damaged files: 1\n") == (status, stderr)
+    assert [newest("pump")] == [each["name"] for each in map(json.loads, stdout.splitlines()) if each["damaged"]]

@@ -31,6 +31,15 @@ FORECAST: Final = 2
 LOWER: Final = 3
 UPPER: Final = 4
 COLUMNS: Final = 5
+# Rows of a tally: the error of the last event; then what comes to be known of late, older events fading out:
+ERROR: Final = 0
+LAST: Final = 1  # value
+JUDGED: Final = 2  # forecasts, over all horizons ...
+INSIDE: Final = 3  # ... and those whose event was inside the interval
+ABSOLUTE: Final = 4  # errors one event ahead, summed ...
+NAIVE: Final = 5  # ... and those of the last value in their place
+TALLY: Final = 6
+FADE: Final = 0.999
 
 
 @jit
@@ -46,19 +55,20 @@ def settle(
     reach: Floats,
     residual: Floats,
     log_scale: Floats,
-    error: Floats,
+    tally: Floats,
 ) -> None:
     """Hold the event against the forecasts that were made for it.
 
     horizons (K,); waiting (F, sum(horizons), 5), a ring of h places for each horizon h; count, the events of
     the stream before this one; values, scaled (F,). Writes residual (F, K) = scaled - location and log_scale
-    (F, K), NaN where there was no forecast or no value, error (F,) = value - one-step forecast, and moves
-    q (F, K) and reach (F,), how far from the mean events have been of late, in scaled units.
+    (F, K), NaN where there was no forecast or no value, the row ERROR of tally (TALLY, F) = value - one-step
+    forecast, and moves q (F, K), reach (F,), how far from the mean events have been of late, in scaled units, and
+    the other rows of tally, which nothing is computed from: they are for whoever watches.
     """
     for f in range(values.size):
         if learn and not math.isnan(scaled[f]):
             reach[f] = max(abs(scaled[f]), (1.0 - 1.0 / REACH_WINDOW) * reach[f])
-        error[f] = math.nan
+        tally[ERROR, f] = math.nan
         ring = 0
         for k in range(horizons.size):
             h = horizons[k]
@@ -71,12 +81,19 @@ def settle(
             residual[f, k] = scaled[f] - forecast[LOCATION]
             log_scale[f, k] = forecast[LOG_SCALE]
             if k == 0:
-                error[f] = values[f] - forecast[FORECAST]
+                tally[ERROR, f] = values[f] - forecast[FORECAST]
             if learn:
                 miss = 1.0 if values[f] < forecast[LOWER] or values[f] > forecast[UPPER] else 0.0
                 step = 2.0 * GAMMA * (miss - alpha)
                 moved = q[f, k] * math.exp(step) if h == 1 else q[f, k] + step * h**-0.25
                 q[f, k] = max(moved, FLOOR)
+                tally[JUDGED, f] = FADE * tally[JUDGED, f] + 1.0
+                tally[INSIDE, f] = FADE * tally[INSIDE, f] + 1.0 - miss
+                if k == 0 and not math.isnan(tally[LAST, f]):
+                    tally[ABSOLUTE, f] = FADE * tally[ABSOLUTE, f] + abs(tally[ERROR, f])
+                    tally[NAIVE, f] = FADE * tally[NAIVE, f] + abs(values[f] - tally[LAST, f])
+        if learn and not math.isnan(values[f]):
+            tally[LAST, f] = values[f]
 
 
 @jit

@@ -12,7 +12,7 @@ import numpy as np
 
 from streamrnn.kernels import detection, hedge, intervals, regression, scaling
 from streamrnn.kernels.detection import JOINT, KEPT, RECENT, VIEWS
-from streamrnn.kernels.intervals import COLUMNS, FORECAST, LOWER, UPPER
+from streamrnn.kernels.intervals import COLUMNS, FORECAST, LOWER, TALLY, UPPER
 from streamrnn.kernels.jit import jit, spliced
 from streamrnn.kernels.regression import SPANS
 from streamrnn.kernels.scaling import HARMONICS
@@ -50,7 +50,7 @@ WAITING: Final = 2  # (F, sum of horizons, COLUMNS)
 MADE: Final = 3  # (F, K, COLUMNS)
 RESIDUAL: Final = 4  # (F, K)
 LOG_SCALE: Final = 5  # (F, K)
-ERROR: Final = 6  # (F,)
+ERROR: Final = 6  # (TALLY, F), the errors first
 NETWORKS: Final = 27
 HIDDEN: Final = 7  # all of the state: (S,) float32 ...
 TOP: Final = 8  # ... where the last layer's h begins in it (H,)
@@ -209,7 +209,7 @@ def settle(
         doubles(table, own + REACH, fields),
         doubles(table, own + RESIDUAL, (fields, count)),
         doubles(table, own + LOG_SCALE, (fields, count)),
-        doubles(table, own + ERROR, fields),
+        doubles(table, own + ERROR, (TALLY, fields)),
     )
 
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import numpy as np
+
 from streamrnn.kernels import semaphores
+from streamrnn.kernels.clock import seconds
 from streamrnn.kernels.jit import jit, spliced
 from streamrnn.kernels.optim import adam, clip
 from streamrnn.kernels.sequence import gradient
@@ -23,10 +26,12 @@ DECAY: Final = 2
 USUAL: Final = 3  # loss ...
 FAR: Final = 4  # ... and how much more is a jump
 PLAN: Final = 5
-# Places in `report`, what came of it; the last is written last:
+# Places in `report`, what came of it; OUTCOME is written last, SECONDS by `serve` after it, CLOCK is its scratch:
 LOSS: Final = 0
 OUTCOME: Final = 1
-REPORT: Final = 2
+SECONDS: Final = 2
+CLOCK: Final = 3
+REPORT: Final = 5
 # Outcomes:
 STEPPED: Final = 0
 JUMPED: Final = 1  # nothing was stepped, nor when ...
@@ -83,9 +88,12 @@ def serve(
     end: int,
 ) -> None:
     """`teach` each time that the semaphore `begin` says so, and tell `end`, until stop (1,) is not 0."""
+    timespec = report[CLOCK:REPORT].view(np.int64)
     while True:
         semaphores.wait(begin)
         if stop[0] != 0:
             return
+        began = seconds(timespec)
         teach(shape, theta, grad, batch, tape, mean, square, plan, report)
+        report[SECONDS] = seconds(timespec) - began
         semaphores.post(end)

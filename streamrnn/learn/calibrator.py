@@ -37,6 +37,8 @@ class Calibrator(Moving):
         Of the last event against the forecasts made for it, scaled units; NaN where there were none.
     error : (F,)
         The last event minus its one-step forecast, in the field's unit; NaN where there was none.
+    tally : (6, F)
+        How good forecasts were of late in this process, for whoever watches: see `kernels.intervals`.
     q : (F, K)
         Half-width of the interval in scales of the head.
     reach : (F,)
@@ -57,12 +59,15 @@ class Calibrator(Moving):
         self.made: Array = np.full((fields, count, intervals.COLUMNS), np.nan)
         self.residual: Array = np.full((fields, count), np.nan)
         self.log_scale: Array = np.full((fields, count), np.nan)
-        self.error: Array = np.full(fields, np.nan)
+        self.tally: Array = np.zeros((intervals.TALLY, fields))
+        self.tally[intervals.LAST] = np.nan
+        self.error: Array = self.tally[intervals.ERROR]
+        self.error[:] = np.nan
 
     @property
     def arrays(self) -> tuple[Array, ...]:
         """What an event needs of it, in the order of `kernels.numeric`."""
-        return self.q, self.reach, self.waiting, self.made, self.residual, self.log_scale, self.error
+        return self.q, self.reach, self.waiting, self.made, self.residual, self.log_scale, self.tally
 
     def score_one(self, values: Array, scaled: Array, count: int, learn: bool = True) -> None:
         """Hold values (F,), event number `count` of its stream, against the forecasts made for it."""
@@ -78,7 +83,7 @@ class Calibrator(Moving):
             self.reach,
             self.residual,
             self.log_scale,
-            self.error,
+            self.tally,
         )
 
     def forecast_one(self, y: Floats, scaler: Scaler) -> bool:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from streamrnn.durations import Durations
 from streamrnn.kernels import optim
 from streamrnn.kernels.teaching import CLIP
 from streamrnn.kernels.types import Floats
@@ -53,6 +54,8 @@ class Descent:
     updates, dropped, rollbacks, waits, failed
         Updates taken over; updates that guards held back; returns to older weights; updates the network
         had to wait for; updates that ended in an error. Of these two each process has a count of its own.
+    durations
+        What it took to compute each update, in this process.
     """
 
     SAVED: ClassVar[tuple[str, ...]] = (
@@ -81,6 +84,7 @@ class Descent:
         self.rollbacks = 0
         self.waits = 0
         self.failed = 0
+        self.durations = Durations()
         theta = network.theta
         self.shadow: Floats = theta.copy()
         self.mean: Floats = np.zeros_like(theta)
@@ -100,6 +104,11 @@ class Descent:
     def rate(self) -> float:
         """The learning rate, halved at every roll-back and won back slowly."""
         return self._full_rate * 0.5**self._halvings
+
+    def _took(self, seconds: float) -> None:
+        """Note what an update took."""
+        self.durations.note(round(seconds * 1e9))
+        self.durations.fold_if_many()
 
     def _descend(self, loss: float) -> bool:
         """Step the shadow by the gradient of `loss`; False when a guard held it back."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from streamrnn.errors import UsageError
 from streamrnn.kernels import params
-from streamrnn.kernels.teaching import JUMPED, NOT_FINITE, OUTCOME, STEPPED
+from streamrnn.kernels.teaching import JUMPED, NOT_FINITE, OUTCOME, SECONDS, STEPPED
 from streamrnn.kernels.types import Floats, Tape
 from streamrnn.learn.aside import Aside, Update
 from streamrnn.learn.descent import Descent, Trail
@@ -156,6 +156,7 @@ class Learner(Descent):
         """Take note of an update that was made; False when a guard held it back."""
         assert self._thread is not None  # noqa: S101
         outcome = int(self._thread.report[OUTCOME])
+        self._took(float(self._thread.report[SECONDS]))
         if outcome == NOT_FINITE:
             return self._reject()
         self._note(loss, outcome == JUMPED)

@@ -143,6 +143,7 @@ class NumericModel:
         self._horizons = np.array(horizons, dtype=np.int64)
         self._alpha = 1.0 - interval
         self._states = np.array([member.network.state.size for member in members], dtype=np.int64)
+        self.anomalies = 0  # in this process
         self.learners = tuple(member.learner for member in members if member.learner)
         self.warmup = horizons[-1] + max((learner.length for learner in self.learners), default=0)
 
@@ -210,6 +211,8 @@ class NumericModel:
             learn,
             not self.learners,
         )
+        if anomaly:
+            self.anomalies += 1
         for member, part, state in zip(members, parts, states, strict=True):
             member.step_one(part, state, scaler.phi, scaler.scaled, learn)
         resets = numeric.forecast(table, self._horizons, values, age, len(members), units, self._states, learn)

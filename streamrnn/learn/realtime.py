@@ -5,6 +5,7 @@ There is no window: how far back a gradient reaches is up to the network, whose 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -106,6 +107,7 @@ class RealTimeLearner(Descent):
         self._events += 1
         if self._events % self.every or not self._known:
             return
+        began = time.perf_counter()
         self._grad *= 1.0 / self._known
         if self._descend(self._losses / self._known):
             self.network.theta[:] = self.shadow
@@ -113,6 +115,7 @@ class RealTimeLearner(Descent):
         self._grad[:] = 0
         self._losses = 0.0
         self._known = 0
+        self._took(time.perf_counter() - began)
 
     def close(self) -> None:
         """Nothing: no thread was started."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from streamrnn.events import Event, SymbolOutput
 from streamrnn.kernels import params
+from streamrnn.kernels.intervals import FADE
 from streamrnn.kernels.types import Floats
 from streamrnn.learn.learner import Learner
 from streamrnn.learn.mixture import Blend, Mixture
@@ -66,6 +67,8 @@ class SymbolModel:
         self.learner = learner
         self.learners = (learner,) if learner else ()
         self.counts: Counter[str] = Counter()
+        self.bits = 0.0  # of late in this process, older events fading out, and so many events
+        self.judged = 0.0
         self.symbols = [""]
         self.warmup = learner.length if learner else 0
         self._x: Floats = np.zeros(1, network.theta.dtype)
@@ -143,6 +146,8 @@ class SymbolModel:
             following = self.mixture.predict_one(blend, following, self._h(state))
         if learn:
             stream.next = following
+            self.bits = FADE * self.bits + bits
+            self.judged = FADE * self.judged + 1.0
             stream.count += 1
             if learner:
                 learner.after_step()
