@@ -27,8 +27,9 @@ def kills(options: Options) -> Row:
         with Daemon(directory, text) as daemon:  # it makes the session, and its kernels
             daemon.says("ready")
             daemon.stop()
-        sender = plant.Sender(broker.port, RATE)
+        sender = plant.Sender(broker.port, RATE, lambda: len(gatherer.found))
         sender.start()
+        began = time.monotonic()
         for _ in range(wanted):
             with Daemon(directory, text) as daemon:
                 if rng.random() < 0.85:
@@ -38,6 +39,7 @@ def kills(options: Options) -> Row:
                 daemon.signal(signal.SIGKILL)
                 daemon.ended()
         count = sender.stop()
+        rate = count / (time.monotonic() - began)
         with Daemon(directory, text) as daemon:
             daemon.says("ready")
             gatherer.until(count, SETTLED_S)
@@ -51,7 +53,7 @@ def kills(options: Options) -> Row:
     manifest = plant.kept(directory / "state")
     chained = manifest.chain == plant.chain(count) and manifest.count == count
     seen = (
-        f"{wanted} kills ({said} after ready), {count} events, {lost} lost, "
+        f"{wanted} kills ({said} after ready), {count} events at {rate:.0f}/s, {lost} lost, "
         f"{len(found) - count} too many, {wrong} other outputs, "
         f"{gatherer.contradictions} repeats that differ ({gatherer.repeats} that do not), chain "
         f"{'equal' if chained else f'NOT EQUAL: {manifest.count} counted'}, exit {stopped}"

@@ -105,7 +105,7 @@ def network_cut(options: Options) -> Row:
                 Daemon(directory, text, ("ip", "netns", "exec", NAMESPACE)) as daemon,
             ):
                 daemon.says("ready")
-                sender = plant.Sender(broker.port, 200)
+                sender = plant.Sender(broker.port, 200, lambda: len(gatherer.found))
                 sender.start()
                 for cut in range(cuts):
                     time.sleep(2)

@@ -1,4 +1,4 @@
-"""A plant of three machines, its telemetry a function of the event's number; a daemon, who sends, and who gathers."""
+"""A plant of three machines, telemetry as a function of its number; a daemon for it, who sends, and who gathers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import paho.mqtt.client as paho
@@ -32,6 +32,7 @@ pipelines:
 {more}"""
 # A broker that drops nothing by itself: what is lost then, we have lost.
 PATIENT = ("max_queued_messages 0", "max_inflight_messages 200", "log_type error", "log_type warning")
+BEHIND_MAX = 20_000
 OUTPUTS = "streamrnn/plant/#"
 
 _IDENTITY = re.compile(rb'"key":"([^"]*)","seq":(\d+),')
@@ -151,16 +152,19 @@ class Gatherer:
 class Sender(threading.Thread):
     """Publishes the plant's events one after the other at QoS 1, so many a second, until told to stop.
 
+    It waits when more than BEHIND_MAX of them are not answered.
+
     Attributes
     ----------
     sent
         Events published so far; each is with the broker when `stop` returns.
     """
 
-    def __init__(self, port: int, rate: float, start: int = 0) -> None:
+    def __init__(self, port: int, rate: float, answered: Callable[[], int]) -> None:
         super().__init__(name="sender", daemon=True)
-        self.sent = start
+        self.sent = 0
         self.rate = rate
+        self.answered = answered
         self._halt = threading.Event()
         self._paho = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="sender", clean_session=False)
         self._paho.max_inflight_messages_set(0)
@@ -170,9 +174,12 @@ class Sender(threading.Thread):
 
     def run(self) -> None:
         """Publish."""
-        began, first = time.monotonic(), self.sent
+        began = time.monotonic()
         while not self._halt.is_set():
-            due = first + int((time.monotonic() - began) * self.rate)
+            due = int((time.monotonic() - began) * self.rate)
+            if self.sent - self.answered() > BEHIND_MAX:  # a computer that cannot keep up: it is told as the rate
+                began += (due - self.sent) / self.rate
+                due = self.sent
             while self.sent < due:
                 self._paho.publish(topic(self.sent), payload(self.sent), 1)
                 self.sent += 1
