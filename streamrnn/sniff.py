@@ -14,7 +14,8 @@ import msgspec
 from streamrnn import config, rules
 from streamrnn.draft import draft
 from streamrnn.edges.endpoint import Settings, endpoint
-from streamrnn.edges.mqtt import Connection, reachable
+from streamrnn.edges.mqtt import Connection
+from streamrnn.edges.reaching import reachable
 from streamrnn.errors import ConfigError, StreamrnnError, UsageError
 from streamrnn.findings import conclude
 from streamrnn.survey import Survey
