@@ -17,6 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamrnn.codecs import PARSERS, Codec, encode, epoch_seconds
+from streamrnn.codecs import json as json_codec
 from streamrnn.errors import PayloadError
 from streamrnn.events import Message, NumericOutput, SymbolOutput
 
@@ -104,8 +105,12 @@ class TestParsers:
     def test_what_c_prints_for_a_reading_that_failed_is_null(self, payload, expected):
         assert expected == PARSERS["json"](payload)
 
+    def test_a_large_payload_is_not_looked_through(self):
+        payload = b'{"t": nan, "s": "' + b"x" * json_codec.MENDED_BYTES_MAX + b'"}'
+        assert "not_json" == reason_of(PARSERS["json"], payload)
+
     def test_quotes_without_end_are_refused_in_no_time(self):
-        assert "not_json" == reason_of(PARSERS["json"], b'{"t": nan, "' + b'\\"' * 500_000)
+        assert "not_json" == reason_of(PARSERS["json"], b'{"t": nan, "' + b'\\"' * 8_000)
 
     @pytest.mark.parametrize(
         ("payload", "expected"),
