@@ -1,7 +1,7 @@
 # Everything a person types first. Each target sets up what it needs, once: see deploy/setup-dev.sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean mosquitto
+.PHONY: help demo test check bench soak clean mosquitto
 .NOTPARALLEL: # two set-ups at once would wait for, or fail on, apt's lock
 
 VENV := .venv
@@ -16,9 +16,10 @@ help:
 	@echo "make test    run the tests"
 	@echo "make check   run everything a change must pass: ruff, mypy, the tests, kernels with checked indices"
 	@echo "make bench   measure how fast it is beside its peers (quick=1 for a smoke test); build/bench.json has the numbers"
+	@echo "make soak    half an hour of kills, outages and rubbish against the real daemon (ARGS='--scale 0.05')"
 	@echo "make clean   remove caches and build products; delete $(VENV) to set up anew"
 	@echo
-	@echo "demo and test take ARGS, for example: make test ARGS='-k gru -x'"
+	@echo "demo, test and soak take ARGS, for example: make test ARGS='-k gru -x'"
 
 demo: $(VENV)/.ready
 	$(PYTHON) -m streamrnn demo $(if $(seconds),--seconds $(seconds)) $(ARGS)
@@ -30,7 +31,7 @@ check: $(VENV)/.ready-dev mosquitto
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2 --dist worksteal
 	# Kernels do not check their indices. Here they do, compiled into a cache of their own.
 	NUMBA_BOUNDSCHECK=1 STREAMRNN_CACHE_DIR=$$PWD/build/boundscheck $(PYTHON) -m pytest -q -p no:cacheprovider \
 		tests/test_sequence.py tests/test_window.py tests/test_detector.py tests/test_calibrator.py tests/test_scaler.py \
@@ -40,6 +41,9 @@ check: $(VENV)/.ready-dev mosquitto
 bench: $(VENV)/.ready-bench mosquitto
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 		$(PYTHON) benchmarks/bench.py --json build/bench.json $(if $(quick),--quick) $(ARGS)
+
+soak: $(VENV)/.ready-dev mosquitto
+	$(PYTHON) benchmarks/soak.py $(ARGS)
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

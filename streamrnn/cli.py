@@ -134,6 +134,7 @@ def replay(
     from streamrnn import plot as plotting
     from streamrnn import replay as replaying
     from streamrnn.build import build_pipeline
+    from streamrnn.edges.parking import Remembered
     from streamrnn.report import measures_tables
     from streamrnn.summary import encode, summarise
     from streamrnn.trace import Recorder
@@ -157,6 +158,8 @@ def replay(
             with err.status("compiling kernels, or loading them from the cache"):  # on a terminal only
                 warm(spec)
             running = build_pipeline(name, spec, chosen_seed)
+            if loaded.state is not None:  # nothing of it is touched
+                running.parking = Remembered(spec.limits.parked)
             replayed = replaying.Replay(running, Recorder(plot_key) if picture else None)
             with progress_bar() as progress:
                 for each in inputs:

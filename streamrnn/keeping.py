@@ -13,7 +13,7 @@ from typing import Any
 from streamrnn.config import Config
 from streamrnn.edges import processing
 from streamrnn.edges.disk import StateFolder, words
-from streamrnn.edges.processing import Processing, Unwatched, Watched
+from streamrnn.edges.processing import Processing, Unwatched, Watched, mapped
 from streamrnn.edges.store import Store
 from streamrnn.errors import StateError
 from streamrnn.fingerprint import fingerprint
@@ -35,8 +35,15 @@ def open_store(config: Config, pipelines: Mapping[str, Pipeline[Any]]) -> Iterat
     root = Path(config.state)
     with locked(root):
         fingerprints = {name: fingerprint(name, spec, config.seed) for name, spec in config.pipelines.items()}
+        parked_max = {name: spec.limits.parked for name, spec in config.pipelines.items()}
         store = Store(
-            StateFolder(root), pipelines, fingerprints, config.durability, config.checkpoint, _processing(root)
+            StateFolder(root),
+            pipelines,
+            fingerprints,
+            config.durability,
+            config.checkpoint,
+            _processing(root),
+            parked_max,
         )
         try:
             yield store
@@ -84,7 +91,7 @@ def _holder(path: Path) -> str:
 
 def _processing(root: Path) -> Processing:
     try:
-        return Watched(root / processing.NAME)
+        return Watched(mapped(root / processing.NAME))
     except OSError as error:
         log.warning("state: %s: an event that kills the process will not be found out", words(error))
         return Unwatched()

@@ -19,6 +19,7 @@ from streamrnn.specs import OutputTarget
 TURN_S = 0.01  # a pipeline processes before others get the loop
 OUTSTANDING_MAX = 5000  # publishes that wait for the broker's acknowledgement before we do, too ...
 SETTLE_S = 1.0  # ... for so long
+STUCK_MAX = 15_000  # likewise, when answering makes the room without which acknowledgements cannot come
 
 
 class Answering(Protocol):
@@ -105,7 +106,7 @@ class Lane:
     async def let_others(self, connection: Connection) -> None:
         """Give the loop away, for longer when the broker is far behind with its acknowledgements."""
         await asyncio.sleep(0)
-        if connection.outstanding >= OUTSTANDING_MAX:
+        if connection.outstanding >= (STUCK_MAX if connection.stuck else OUTSTANDING_MAX):
             # They come on the same socket as messages, which is not read for ever while the queue is full.
             with suppress(TimeoutError):
                 async with asyncio.timeout(SETTLE_S):

@@ -40,6 +40,13 @@ class Stream(Protocol):
 S = TypeVar("S", bound=Stream)
 
 
+class Parking(Protocol):
+    """Keeps streams for which there is no room."""
+
+    def park(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None: ...
+    def unpark(self, key: str) -> Mapping[str, NDArray[Any]] | None: ...
+
+
 class Model(Protocol[S]):
     """What answers events: shared weights, and a stream for every key."""
 
@@ -77,6 +84,8 @@ class Pipeline(Generic[S]):
     ----------
     counts
         Events, and what was let go, by reason.
+    parking
+        Where the streams beyond `keys_max` go, and come back from; None: they are forgotten.
     """
 
     def __init__(
@@ -96,6 +105,7 @@ class Pipeline(Generic[S]):
         self.payload_bytes_max = payload_bytes_max
         self.streams: OrderedDict[str, S] = OrderedDict()
         self.counts = codec.counts
+        self.parking: Parking | None = None
         self._complained: dict[str, float] = {}
 
     def process(self, message: Message) -> Output | None:
@@ -181,7 +191,7 @@ class Pipeline(Generic[S]):
     def _answer(self, event: Event, learn: bool) -> Output:
         stream = self.streams.get(event.key)
         if stream is None:
-            stream = self.model.open_stream(event.key)
+            stream = self._open(event.key)
             self.streams[event.key] = stream
             if len(self.streams) > self.keys_max:
                 self._let_go()
@@ -193,9 +203,19 @@ class Pipeline(Generic[S]):
             self.counts["retained"] += 1
         return self.model.process_one(stream, event, learn)
 
+    def _open(self, key: str) -> S:
+        """Return the stream of a key that has none: as it was when it was parked, if it was."""
+        stream = self.model.open_stream(key)
+        arrays = self.parking.unpark(key) if self.parking is not None else None
+        if arrays is not None:
+            restore(stream, arrays)
+        return stream
+
     def _let_go(self) -> None:
         """Let go of the stream unused longest."""
-        self.streams.popitem(last=False)
+        key, stream = self.streams.popitem(last=False)
+        if self.parking is not None:
+            self.parking.park(key, save(stream))
         self.counts["keys_let_go"] += 1
 
     def _complain(self, error: PayloadError, topic: str) -> None:

@@ -134,6 +134,9 @@ def budget_table(name: str, spec: PipelineSpec, speed: Speed, keeps: bool = Fals
     if keeps:
         words = f"beside the sum, while one is written; the disk has {GENERATIONS}, and that one"
         table.add_row("checkpoint copy", _mib(cost.saved), words)
+        each = (cost.streams + cost.ranks) / spec.limits.keys
+        words = f"on the disk, of {spec.limits.parked} keys let go, when all have seen much"
+        table.add_row("parked streams", _mib(round(each * spec.limits.parked)), words)
     table.add_row("answering", f"{speed.answering:.0f} us", "per event, on this computer")
     table.add_row("with learning", f"{speed.learning:.0f} us", f"about {1e6 / speed.learning:.0f} events a second")
     if cost.total > spec.limits.memory_mb * 2**20:

@@ -9,7 +9,8 @@ import signal
 import socket
 
 from streamrnn.edges.endpoint import endpoint
-from streamrnn.edges.mqtt import Connection, Settings, reachable
+from streamrnn.edges.mqtt import Connection, Settings
+from streamrnn.edges.reaching import reachable
 from streamrnn.errors import UsageError
 from streamrnn.telemetry import publish_telemetry
 

@@ -230,6 +230,10 @@ class Limits(Spec, frozen=True, kw_only=True):
     keys: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Keys kept live; beyond, the one unused longest is let go.")
     ] = 1000
+    parked: Annotated[
+        int,
+        Meta(ge=0, le=1_000_000, description="Keys let go that the state directory keeps, to come back from it."),
+    ] = 1000
     payload_bytes: Annotated[
         int,
         Meta(ge=1, le=268_435_455, description="Largest payload accepted, bytes (MQTT ends at 268435455)."),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,8 +19,9 @@ from streamrnn import config
 from streamrnn.errors import StateError, UsageError
 
 if TYPE_CHECKING:
-    from streamrnn.edges.checkpoint import Loaded
     from streamrnn.edges.disk import Disk, StateFolder
+    from streamrnn.edges.statefile import Loaded, Unreadable
+    from streamrnn.learn.saved import Arrays
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -87,6 +89,8 @@ def export(
     Example: streamrnn state export /var/lib/streamrnn pump-3 --pipeline machine
     """
     with opened(where) as disk:
+        from streamrnn.edges import contents
+        from streamrnn.edges.statefile import Unreadable
         from streamrnn.pipeline import saved_streams
 
         wanted, exported = set(keys or ()), set()
@@ -94,9 +98,12 @@ def export(
             loaded = newest(disk, name)
             if loaded is None:
                 raise StateError(f"{name}: none of its checkpoints is good")
-            for key, arrays in saved_streams(loaded.arrays).items():
+            streams: Iterator[tuple[str, Arrays | Unreadable]] = contents.parked(disk, name, loaded)
+            for key, arrays in chain(saved_streams(loaded.arrays).items(), streams):
                 if wanted and key not in wanted:
                     continue
+                if isinstance(arrays, Unreadable):
+                    raise StateError(f"{name}: {key}: its parked stream: {arrays}")
                 exported.add(key)
                 line = {"pipeline": name, "key": key, "messages": loaded.manifest.count}
                 state = {name: array.tolist() for name, array in arrays.items()}
@@ -162,7 +169,7 @@ def chosen(disk: Disk, pipeline: str | None) -> list[str]:
 def newest(disk: Disk, pipeline: str) -> Loaded | None:
     """Return the newest good checkpoint, and say which are not."""
     from streamrnn.edges import contents
-    from streamrnn.edges.checkpoint import Unreadable
+    from streamrnn.edges.statefile import Unreadable
 
     for name, found in contents.generations(disk, pipeline):
         if not isinstance(found, Unreadable):
@@ -173,14 +180,17 @@ def newest(disk: Disk, pipeline: str) -> Loaded | None:
 
 def line_of(loaded: Loaded) -> str:
     """Return what a checkpoint is of, in a line."""
+    from streamrnn.edges.parking import numbers_of
     from streamrnn.pipeline import saved_streams
 
     manifest = loaded.manifest
     written = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(manifest.written))
     size = _size(sum(array.nbytes for array in loaded.arrays.values()))
+    count = len(numbers_of(loaded.arrays))
+    parked = f"{count} more parked, " if count else ""
     return (
         f"{manifest.pipeline}: {manifest.count} messages (chain {manifest.chain:08x}), "
-        f"{len(saved_streams(loaded.arrays))} keys, {size}, written {written} UTC by {manifest.version}; "
+        f"{len(saved_streams(loaded.arrays))} keys, {parked}{size}, written {written} UTC by {manifest.version}; "
         f"goes on from message {manifest.position}"
     )
 

@@ -3,8 +3,9 @@ against a broker, a disk and a clock that a seed drives. The same seed gives the
 
 What may happen: messages are delivered in any order across topics, lost on the way back, delivered again; the
 connection breaks; the broker forgets the session; the disk fills up, fails a sync, writes less than asked; the
-process dies at any write or between any two steps; power is lost with all that was not synced. A life ends well,
-and is then held against pipelines that lived through the same messages without any of it.
+process dies at any write, between any two steps, or of a message; power is lost with all that was not synced; the
+newest checkpoint rots. A life ends well, and is then held against pipelines that lived through the same messages
+without any of it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import random
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fake_disk import Crash, FakeDisk
@@ -22,7 +23,12 @@ from fake_disk import Crash, FakeDisk
 from streamrnn import config
 from streamrnn.build import build_pipelines
 from streamrnn.codecs import encode
-from streamrnn.edges.recovery import recover
+from streamrnn.edges import checkpoint, processing
+from streamrnn.edges.frames import Gap
+from streamrnn.edges.parking import Remembered
+from streamrnn.edges.processing import Watched
+from streamrnn.edges.recovery import QUARANTINE, quarantine_name, recover
+from streamrnn.edges.segments import Reading
 from streamrnn.edges.store import Copy, Store
 from streamrnn.errors import StateError
 from streamrnn.events import Message
@@ -36,16 +42,19 @@ pipelines:
     model: {cell: rnn_tanh, hidden: 2}
     forecast: {horizons: [1, 2]}
     learn: {every: 4, windows: 1, length: 2, history: 16}
-    limits: {keys: 2}
+    limits: {keys: 1}
   second:
     input: {topic: [plant/b, keys/+], symbol: key}
     model: {cell: rnn_tanh, hidden: 2}
     learn: {every: 8, windows: 1, length: 2, history: 16}
+    limits: {keys: 1, parked: 1}
 """
 CONFIG = config.loads(TEXT)
+PARKED_MAX = {name: spec.limits.parked for name, spec in CONFIG.pipelines.items()}
 FINGERPRINTS = {name: fingerprint(name, spec, CONFIG.seed) for name, spec in CONFIG.pipelines.items()}
 IN_FLIGHT_MAX = 4
-MESSAGES = 40
+POISON = "poison"
+MESSAGES = 32
 
 
 class Broker:
@@ -126,26 +135,38 @@ class Life:
         self.power = self.durability != "process" and self.rng.random() < 0.5
         self.every = self.rng.choice((3, 8, 20))
         self.segment_bytes = self.rng.choice((200, 1000, 1 << 16))
+        self.waiting_bytes = self.rng.choice((1500, 16 << 20))
+        # Some lives have messages that kill the process, and then no trouble that could hide whose fault it was.
+        self.poisonous = self.rng.random() < 0.2
+        self.slot = bytearray(processing.SIZE)
         self.clock = 1.7e9
         self.disk = FakeDisk(self.rng)
         self.broker = Broker(self.rng)
         self.unpublished = [self.message(i) for i in range(MESSAGES)]
         self.published = list(self.unpublished)
         self.history: dict[int, Message] = {}  # what the living timeline has taken, by number
-        self.outputs: dict[tuple[str, str, int], bytes] = {}  # the newest the broker was given
+        # The newest the broker was given, by pipeline, message, and place in its answer.
+        self.outputs: dict[tuple[str, int, int], bytes] = {}
         self.acknowledged: set[bytes] = set()
         self.lost_synced = 0  # acknowledged, and lost with the power
         self.counts: Counter[str] = Counter()
         self.store: Store | None = None
         self.lanes: dict[str, deque[tuple[int, Message]]] = {}
         self.owed: list[tuple[int, Message]] = []
-        self.unsent: deque[tuple[str, int, tuple[str, str, int], bytes]] = deque()
+        self.unsent: deque[tuple[str, int, int, bytes]] = deque()
         self.copy: Copy | None = None
+        self.held: list[Message] = []  # not taken yet: nothing can be kept
+        self.excused = dict.fromkeys(CONFIG.pipelines, 0)
+        self.missing: dict[str, set[int]] = {
+            name: set() for name in CONFIG.pipelines
+        }  # answered, not kept, forgotten
 
     def message(self, i: int) -> Message:
-        topic = self.rng.choice(("plant/a", "plant/b", "keys/k"))
+        topic = self.rng.choice(("plant/a", "plant/b", "keys/k", "keys/l", "keys/" + "long" * 100))
         qos = int(self.rng.random() < 0.8)
         words = self.rng.choice(("{", "?", " ")) if self.rng.random() < 0.1 else ""
+        if self.poisonous and self.rng.random() < 0.05:
+            words = POISON
         key = self.rng.choice("abcd")
         body = {"ts": 1.7e9 + i + self.rng.uniform(-5, 5), "x": self.rng.gauss(0, 1), "key": key, "id": i}
         return Message(topic, (json.dumps(body) + words).encode(), qos=qos, retain=self.rng.random() < 0.05)
@@ -154,11 +175,31 @@ class Life:
 
     def start(self) -> None:
         pipelines = build_pipelines(CONFIG)
-        store = Store(self.disk, pipelines, FINGERPRINTS, self.durability, self.every, now=lambda: self.clock)
+        watched = Watched(self.slot) if self.poisonous else None
+        for pipeline in pipelines.values():
+            pipeline.answers = mortal(pipeline.answers)  # type: ignore[method-assign]
+        store = Store(
+            self.disk,
+            pipelines,
+            FINGERPRINTS,
+            self.durability,
+            self.every,
+            watched,
+            PARKED_MAX,
+            lambda: self.clock,
+        )
         store.journal.segment_bytes = self.segment_bytes
+        store.journal._waiting.bytes_max = self.waiting_bytes
+        store.remembered = 25
         self.store = store
         recover(store)
         following = store.journal.next
+        for name, account in store.accounts.items():
+            self.missing[name] = {number for number in self.missing[name] if number < following}
+            new = {number for number in gaps(self.disk) if number >= account.saved[0]} - self.missing[name]
+            if new:  # what was sent of later messages had them in it
+                self.missing[name] |= new
+                self.excused[name] = account.sent
         gone = [number for number in self.history if number >= following]
         for number in gone:
             if self.history[number].payload in self.acknowledged:
@@ -175,11 +216,26 @@ class Life:
         for pipeline in self.store.pipelines.values():
             pipeline.close()
         self.disk.crash(power=self.power)
+        if self.rng.random() < 0.2:
+            self.rot()
         self.broker.disconnect()
+        self.held.clear()
         self.store, self.copy = None, None
         self.owed.clear()
         self.unsent.clear()
         self.counts["deaths"] += 1
+
+    def rot(self) -> None:
+        """Damage the newest checkpoint of a pipeline, if there is an older one."""
+        name = self.rng.choice(list(CONFIG.pipelines))
+        positions = checkpoint.positions(self.disk, name)
+        if len(positions) > 1:
+            newest = checkpoint.name_of(name, positions[-1])
+            content = bytearray(self.disk.read(newest))
+            at = self.rng.randrange(len(content))
+            content[at] ^= 1 << self.rng.randrange(8)
+            self.disk.damage(newest, bytes(content[:at] if self.rng.random() < 0.3 else content))
+            self.counts["rots"] += 1
 
     def take(self, message: Message) -> None:
         """As the service does: recognise, append, queue, acknowledge what is safe."""
@@ -188,6 +244,7 @@ class Life:
         number = store.known(message)
         if number is None:
             if message.qos and store.journal.full:
+                self.held.append(message)
                 return
             names = [name for name in self.lanes if store.pipelines[name].keys.key(message.topic) is not None]
             message = replace(message, arrival=self.clock)
@@ -229,16 +286,16 @@ class Life:
             return
         name = self.rng.choice(busy)
         number, message = self.lanes[name].popleft()
-        for output in self.store.answers(self.store.pipelines[name], number, message):
-            self.unsent.append((name, number, (output.pipeline, output.key, output.seq), encode(output)))
+        for place, output in enumerate(self.store.answers(self.store.pipelines[name], number, message)):
+            self.unsent.append((name, number, place, encode(output)))
         self.handed[name] = number + 1
 
     def step_send(self) -> None:
         """The broker takes some outputs; what it has not taken is lost with the process."""
         for _ in range(self.rng.randint(1, 30)):
             if self.unsent and self.broker.connected:
-                *_, identity, payload = self.unsent.popleft()
-                self.outputs[identity] = payload
+                *identity, payload = self.unsent.popleft()
+                self.outputs[tuple(identity)] = payload
 
     def step_mark(self) -> None:
         assert self.store is not None
@@ -279,6 +336,30 @@ class Life:
         assert self.store is not None
         if self.store.fault is not None and self.store.journal.retry():
             self.acknowledge()
+            for _ in range(len(self.held)):
+                if self.held:  # the connection may break over an acknowledgement
+                    self.take(self.held.pop(0))
+
+    def step_stop(self) -> None:
+        """A clean end, as `Upkeep.finish` makes it, of a service that has nothing left to do."""
+        store = self.store
+        if store is None or any(self.lanes.values()) or self.unsent or self.copy or store.fault is not None:
+            return
+        self.step_mark()
+        for name, account in store.accounts.items():
+            if account.behind:
+                copy = store.copy(name, idle=True)
+                try:
+                    store.write(copy)
+                except OSError as error:
+                    store.checkpoint_failed(name, error)
+                else:
+                    store.written(copy)
+        store.journal.sync()
+        assert store.status()
+        store.close()
+        self.die()
+        self.counts["stops"] += 1
 
     def step_connect(self) -> None:
         assert self.store is not None
@@ -289,14 +370,17 @@ class Life:
 
     def step_break(self) -> None:
         self.broker.disconnect()
+        self.held.clear()
         self.owed.clear()
 
     def step_forget(self) -> None:
         self.broker.forget()
+        self.held.clear()
         self.owed.clear()
 
     def step_fault(self) -> None:
-        self.disk.fault = self.rng.choice((errno.ENOSPC, errno.EIO, errno.EROFS))
+        if not self.poisonous:
+            self.disk.fault = self.rng.choice((errno.ENOSPC, errno.EIO, errno.EROFS))
 
     def step_heal(self) -> None:
         self.disk.fault = None
@@ -313,7 +397,7 @@ class Life:
         ]  # fmt: skip
         rare: list[tuple[Callable[[], None], int]] = [
             (self.step_break, 2), (self.step_forget, 1), (self.step_fault, 1), (self.step_heal, 2),
-            (self.step_die, 1),
+            (self.step_die, 1), (self.step_stop, 3),
         ]  # fmt: skip
         steps, weights = zip(*often, *((step, weight * 0.5) for step, weight in rare), strict=True)
         last, last_weights = zip(*often, strict=True)
@@ -321,7 +405,7 @@ class Life:
             calm = turn > 350 or (not self.unpublished and turn > 150)
             if calm and self.disk.fault is not None:
                 self.disk.fault = None
-            self.disk.nervous = not calm
+            self.disk.nervous = not calm and not self.poisonous
             step = self.rng.choices(*((last, last_weights) if calm else (steps, weights)))[0]
             try:
                 if self.store is None:
@@ -358,16 +442,24 @@ class Life:
             assert not missing, "lost"
         assert len(missing) <= self.lost_synced, "lost more than an unsynced second"
         reference = build_pipelines(CONFIG)
-        expected: dict[tuple[str, str, int], bytes] = {}
+        expected: dict[tuple[str, int, int], bytes] = {}
+        names = set(self.disk.names(QUARANTINE))
+        left_out = {each for each, message in self.history.items() if quarantine_name(each, message) in names}
+        assert all(POISON.encode() in self.history[number].payload for number in left_out), "the wrong one"
         for name, pipeline in reference.items():
+            pipeline.parking = Remembered(PARKED_MAX[name])
             chain = count = 0
             for number in sorted(self.history):
                 message = self.history[number]
-                if pipeline.keys.key(message.topic) is None:
+                if pipeline.keys.key(message.topic) is None or number in self.missing[name]:
+                    continue
+                if number in left_out:
+                    count += 1
                     continue
                 count, chain = count + 1, zlib.crc32(message.payload, chain)
-                for output in pipeline.process_all(message):
-                    expected[output.pipeline, output.key, output.seq] = encode(output)
+                outputs = pipeline.process_all(message)
+                for place, output in enumerate(outputs if number >= self.excused[name] else ()):
+                    expected[name, number, place] = encode(output)
             account = store.accounts[name]
             assert (count, chain) == (account.count, account.chain), "not what was seen"
             assert_same_state(pipeline, store.pipelines[name])
@@ -384,6 +476,24 @@ def assert_same_state(expected: Pipeline[Any], actual: Pipeline[Any]) -> None:
     for name, array in expected.save().items():
         if not name.endswith(".waits"):
             assert array.tobytes() == theirs[name].tobytes(), name
+
+
+def mortal(answers: Callable[[Message], Any]) -> Callable[[Message], Any]:
+    """Die of a message of poison."""
+
+    def answers_or_dies(message: Message) -> Any:
+        if POISON.encode() in message.payload:
+            raise Crash
+        return answers(message)
+
+    return answers_or_dies
+
+
+def gaps(disk: FakeDisk) -> Iterator[int]:
+    """Numbers of messages that were answered while nothing could be written, and let go."""
+    for number, record in Reading(disk):
+        if isinstance(record, Gap):
+            yield from range(number, number + record.count)
 
 
 def live(seed: int) -> Life:

@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from streamrnn.edges import checkpoint
-from streamrnn.edges.checkpoint import BLOCK, Found, Loaded, Manifest, Unreadable, load, name_of, newest, write
+from streamrnn.edges.checkpoint import Found, name_of, newest, write
 from streamrnn.edges.disk import Disk, StateFolder
+from streamrnn.edges.statefile import BLOCK, Loaded, Manifest, Unreadable, load
 
 Arrays = dict[str, np.ndarray]
 KINDS = ["bool", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]

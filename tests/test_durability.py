@@ -17,6 +17,7 @@ from mosquitto import Mosquitto, free_port
 from streamrnn import config
 from streamrnn.build import build_pipeline
 from streamrnn.codecs import encode
+from streamrnn.edges.parking import Remembered
 from streamrnn.events import Message
 
 CONFIG = """
@@ -28,6 +29,7 @@ pipelines:
   plant:
     input: {{topic: plant/+/telemetry, fields: [temperature], time: ts}}
     model: {{hidden: {hidden}}}
+    limits: {{keys: {keys}}}
 """
 PATIENT = ("max_queued_messages 100000", "max_inflight_messages 20")
 
@@ -46,6 +48,7 @@ def plant(broker: Mosquitto, tmp_path: Path, **changes: object) -> str:
         "durability": "second",
         "checkpoint": 100,
         "hidden": 4,
+        "keys": 1000,
     }
     return CONFIG.format(**values | changes)
 
@@ -62,6 +65,7 @@ def expected(text: str, count: int) -> dict[tuple[str, int], dict[str, Any]]:
     """What an undisturbed run gives."""
     loaded = config.loads(text)
     pipeline = build_pipeline("plant", loaded.pipelines["plant"], loaded.seed)
+    pipeline.parking = Remembered(10)
     outputs = [
         msgspec.json.decode(encode(output))
         for i in range(count)
@@ -93,7 +97,7 @@ def files(folder: Path) -> list[Path]:
 def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_been(
     broker: Mosquitto, tmp_path: Path, durability: str
 ) -> None:
-    text = plant(broker, tmp_path, durability=durability)
+    text = plant(broker, tmp_path, durability=durability, keys=2)  # so that the third is parked all the time
     rng, count, sent = random.Random(durability), 900, 0
     with Client(broker.port, "streamrnn/plant/#") as client:
         wanted = expected(text, count)

@@ -9,7 +9,7 @@ import pytest
 from mosquitto import Mosquitto
 from mqtt_support import Inbox, eventually, numbered, publish_all, run, settings, writer
 
-from streamrnn.edges import mqtt
+from streamrnn.edges import held
 from streamrnn.edges.mqtt import Connection, Settings, Will
 from streamrnn.events import Message
 
@@ -192,13 +192,52 @@ def test_acknowledgements_arrive_while_the_receiver_refuses(mosquitto: Mosquitto
             for payload in numbered(500):
                 both.publish("plant/a", payload, 1)  # they come back, and the acknowledgements among them
             await both.settled()
-            assert 1 <= len(both._held) <= mqtt.HELD_MAX
+            assert 1 <= len(both._held) < 500
             inbox.room = 500
             both.resume()
             await inbox.has(500)
         assert numbered(500) == inbox.payloads
 
     run(scenario)
+
+
+def test_acknowledgements_come_behind_any_number_of_messages_in_flight(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        inbox = Inbox(room=10)
+        lasting = {"clean_session": False}
+        with Mosquitto(tmp_path, ("max_queued_messages 0", "max_inflight_messages 0")) as broker:
+            async with Connection(settings(broker, **lasting), [("plant/#", 1)], Inbox()) as reader:
+                await reader.subscribed()
+            async with writer(broker) as pen:
+                await publish_all(pen, numbered(3000))
+            async with Connection(settings(broker, **lasting), [("plant/#", 1)], inbox) as reader:
+                await reader.subscribed()  # its answer may be behind messages, too
+                for payload in numbered(20):
+                    reader.publish("out", payload, 1)
+                await reader.settled()
+                assert numbered(10) == inbox.payloads
+                inbox.room = 3000
+                reader.resume()
+                await inbox.has(3000)
+        assert numbered(3000) == inbox.payloads
+
+    run(scenario)
+
+
+def test_messages_held_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held, "BYTES_MAX", 2500)
+    waiting = held.Held()
+    for payload in numbered(5):
+        waiting.append(Message("plant/a", payload, qos=1))
+    assert not waiting.full
+    waiting.append(Message("plant/a", bytes(500), qos=1))
+    assert waiting.full
+    assert b"0" == waiting.popleft().payload
+    assert not waiting.full
+    waiting.put_back(Message("plant/a", bytes(500), qos=1))
+    assert waiting.full
+    waiting.clear()
+    assert (False, 0) == (waiting.full, len(waiting))
 
 
 def test_stop_receiving_leaves_the_rest_to_the_next_run(mosquitto: Mosquitto) -> None:

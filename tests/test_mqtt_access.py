@@ -10,7 +10,8 @@ import pytest
 from mosquitto import Mosquitto, free_port, program
 from mqtt_support import Inbox, numbered, run, said, settings
 
-from streamrnn.edges.mqtt import Connection, Settings, reachable
+from streamrnn.edges.mqtt import Connection, Settings
+from streamrnn.edges.reaching import reachable
 from streamrnn.errors import BrokerError
 
 

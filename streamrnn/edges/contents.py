@@ -10,12 +10,13 @@ from contextlib import suppress
 
 import msgspec
 
-from streamrnn.edges import checkpoint, processing, segments
-from streamrnn.edges.checkpoint import Loaded, Unreadable
+from streamrnn.edges import checkpoint, parking, processing, segments
 from streamrnn.edges.disk import Disk, set_aside
 from streamrnn.edges.frames import Gap, Mark
 from streamrnn.edges.recovery import QUARANTINE
 from streamrnn.edges.segments import Damage, Reading
+from streamrnn.edges.statefile import Loaded, Unreadable, load
+from streamrnn.learn.saved import Arrays
 
 
 class JournalTold(msgspec.Struct, frozen=True):
@@ -68,7 +69,7 @@ def generations(disk: Disk, pipeline: str) -> Iterator[tuple[str, Loaded | Unrea
     for position in reversed(checkpoint.positions(disk, pipeline)):
         name = checkpoint.name_of(pipeline, position)
         try:
-            found: Loaded | Unreadable = checkpoint.load(disk, name)
+            found: Loaded | Unreadable = load(disk, name)
         except Unreadable as error:
             found = error
         yield name, found
@@ -104,8 +105,27 @@ def read_journal(disk: Disk) -> JournalTold:
     return JournalTold(len(reading.segments), size, begins, reading.next, gaps, sent, reading.tail, damages)
 
 
+def parked(disk: Disk, pipeline: str, loaded: Loaded) -> Iterator[tuple[str, Arrays | Unreadable]]:
+    """Yield the keys that a checkpoint has parked, and the stream of each or why it cannot be read.
+
+    Raises
+    ------
+    OSError
+        The disk cannot be read, or has no such file.
+    StateError
+        The checkpoint is not of a pipeline.
+    """
+    for key, number in parking.numbers_of(loaded.arrays).items():
+        try:
+            yield key, load(disk, parking.name_of(pipeline, number)).arrays
+        except Unreadable as error:
+            yield key, error
+
+
 def verify(disk: Disk) -> Iterator[Checked]:
     """Read every checkpoint and the journal, and yield what is in each, or its first damaged bytes.
+
+    Of parked streams only those that are damaged: there may be thousands.
 
     Raises
     ------
@@ -117,6 +137,12 @@ def verify(disk: Disk) -> Iterator[Checked]:
             damaged = isinstance(found, Unreadable)
             told = f"{found}" if isinstance(found, Unreadable) else f"good, after {found.manifest.count} messages"
             yield Checked(name, damaged, told)
+        for number in parking.listed(disk, pipeline):
+            name = parking.name_of(pipeline, number)
+            try:
+                load(disk, name)
+            except Unreadable as error:
+                yield Checked(name, True, f"{error}")
     journal = read_journal(disk)
     for damage in journal.damages:
         yield Checked(damage.name, True, f"bytes {damage.start} to {damage.end}: {damage.why}")
@@ -139,6 +165,8 @@ def reset(disk: Disk, pipeline: str | None) -> Iterator[str]:
         # The older first: what is left when it fails in between is the newer.
         for position in checkpoint.positions(disk, each):
             yield set_aside(disk, checkpoint.name_of(each, position))
+        for number in parking.listed(disk, each):
+            yield set_aside(disk, parking.name_of(each, number))
     if pipeline is not None:
         return  # the journal is of the others, too; without a checkpoint a pipeline begins behind it
     for segment in segments.listed(disk):

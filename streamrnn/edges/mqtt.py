@@ -7,31 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
-import msgspec
-
-from streamrnn.edges.endpoint import Endpoint, Settings, Will, endpoint
+from streamrnn.edges.endpoint import Endpoint, Settings, Will
+from streamrnn.edges.held import Held
 from streamrnn.edges.link import Link, Refused, Unreachable
 from streamrnn.edges.outbox import Outbox
 from streamrnn.edges.patience import Patience
+from streamrnn.edges.reaching import resolved
 from streamrnn.errors import BrokerError
 from streamrnn.events import Message
 
-__all__ = ["Connection", "Receive", "Settings", "Will", "reachable"]
+__all__ = ["Connection", "Receive", "Settings", "Will"]
 
 log = logging.getLogger(__name__)
 
 Receive = Callable[[Message], bool | None]
 """Called on the loop in arrival order. True: taken, acknowledged at once. None: taken, to be acknowledged later by
 `Connection.acknowledge`. False: not now, see `resume`."""
-
-HELD_MAX = 1000  # more than brokers let be in flight (mosquitto 20, EMQX 32)
 
 
 class Connection:
@@ -74,7 +71,7 @@ class Connection:
         self.counts: Counter[str] = Counter()
         self.session_present = False
         self._outbox = Outbox(self.counts)
-        self._held: deque[Message] = deque()  # QoS 1, not taken yet
+        self._held = Held()
         self._owed: dict[int, Message] = {}  # by packet id: taken, to be acknowledged by the receiver
         self._deaf = False
         self._link: Link | None = None
@@ -115,6 +112,11 @@ class Connection:
         """The broker has acknowledged so many of them, from the first on without a gap."""
         return self._outbox.through
 
+    @property
+    def stuck(self) -> bool:
+        """Whether acknowledgements cannot come, since they are behind messages with no room for them."""
+        return self._held.full
+
     async def run(self) -> None:
         """Keep the connection up until cancelled.
 
@@ -126,7 +128,7 @@ class Connection:
             Whatever `receive` or `on_state` raised. The broker then publishes our will.
         """
         try:
-            await self._keep_up(_endpoint(self.settings))
+            await self._keep_up(resolved(self.settings))
         except Exception as exc:
             self._end(exc)
             raise
@@ -161,9 +163,8 @@ class Connection:
     async def settled(self, below: int = 1) -> None:
         """Wait until fewer than `below` QoS 1 publishes are outstanding; raises what ended the connection.
 
-        Acknowledgements come on the same socket as messages. While the receiver refuses, up to `HELD_MAX`
-        messages are read on for their sake; a broker that lets more be in flight can keep this waiting until
-        `resume`.
+        Acknowledgements come on the same socket as messages. While the receiver refuses, messages are read on for
+        their sake until `Held` is full; a broker that lets more be in flight can keep this waiting until `resume`.
         """
         if self._ended is not None and self.outstanding >= below:
             raise self._ended
@@ -266,6 +267,7 @@ class Connection:
             elif got < qos:
                 log.warning("the broker grants QoS %d to %s, asked for %d", got, topic, qos)
         self._granted.set()
+        self._pace()
         self._tell("subscribed")
 
     def _forget(self) -> None:
@@ -316,15 +318,16 @@ class Connection:
         elif self._deaf:
             pass  # left to the broker
         elif first:
-            self._held.appendleft(message)
+            self._held.put_back(message)
         else:
             self._held.append(message)
 
     def _pace(self) -> None:
-        """Read while there is room, or while acknowledgements are due behind a few more messages."""
+        """Read while there is room, or while an answer of the broker to us is due behind more messages."""
         if self._link is None:
             return
-        if not self._held or (self.outstanding and len(self._held) < HELD_MAX):
+        due = self.outstanding or not self._granted.is_set()
+        if not self._held or (due and not self._held.full):
             self._link.read_on()
         else:
             self._link.read_no_more()
@@ -350,35 +353,3 @@ class Connection:
     def _raise_fault(self) -> None:
         if self._fault is not None:
             raise self._fault
-
-
-async def reachable(settings: Settings, timeout: float = 5.0) -> None:  # noqa: ASYNC109
-    """Connect once and say goodbye, for commands that should fail early.
-
-    It connects under a client id of its own, so as not to push a running service off.
-
-    Raises
-    ------
-    BrokerError
-        The broker does not answer within `timeout` seconds, or refuses us.
-    """
-    where = _endpoint(settings)
-    own = f"{settings.client_id}-{os.getpid()}"
-    link = Link(msgspec.structs.replace(settings, client_id=own, clean_session=True, will=None), where, Counter())
-    try:
-        async with asyncio.timeout(timeout):
-            await link.open()
-    except Refused as exc:
-        raise BrokerError(f"{where.name} refused the connection: {exc}") from exc
-    except Unreachable as exc:
-        raise BrokerError(f"cannot reach the broker at {where.name}: {exc}") from exc
-    except TimeoutError as exc:
-        raise BrokerError(f"cannot reach the broker at {where.name}: no answer in {timeout:g} s") from exc
-    await link.close()
-
-
-def _endpoint(settings: Settings) -> Endpoint:
-    try:
-        return endpoint(settings.url)
-    except ValueError as exc:
-        raise BrokerError(f"mqtt.url: {exc}") from exc

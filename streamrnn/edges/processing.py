@@ -17,6 +17,7 @@ NAME = "processing"  # of the file in the state directory
 DEATHS_MAX = 2  # in a row over one event, then it is not tried again
 
 _SLOT = struct.Struct("<QII")  # number of the event, whether it is being processed, deaths over it before
+SIZE = _SLOT.size
 
 
 class Processing(Protocol):
@@ -47,8 +48,8 @@ class Watched:
 
     Parameters
     ----------
-    path
-        Of the file, made when it is not there.
+    slot
+        Of `SIZE` bytes, those of the process before.
 
     Attributes
     ----------
@@ -57,42 +58,47 @@ class Watched:
     deaths
         How many times in a row it has died over that event.
 
-    Raises
-    ------
-    OSError
-        The file cannot be written.
-
     Examples
     --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     for start in range(3):  # and die each time over event 7
-    ...         processing = Watched(Path(folder) / "processing")
-    ...         print(processing.suspect, processing.deaths)
-    ...         processing.begin(7)
+    >>> slot = bytearray(SIZE)
+    >>> for start in range(3):  # and die each time over event 7
+    ...     processing = Watched(slot)
+    ...     print(processing.suspect, processing.deaths)
+    ...     processing.begin(7)
     -1 0
     7 1
     7 2
     """
 
-    def __init__(self, path: Path) -> None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            if os.fstat(descriptor).st_size != _SLOT.size:
-                # Written, not only made longer: a page without a place on a full disk would kill us later.
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, bytes(_SLOT.size), 0)
-            self._map = mmap.mmap(descriptor, _SLOT.size)
-        finally:
-            os.close(descriptor)
-        number, active, deaths = _SLOT.unpack_from(self._map)
+    def __init__(self, slot: mmap.mmap | bytearray) -> None:
+        self._slot = slot
+        number, active, deaths = _SLOT.unpack_from(slot)
         self.suspect: int = number if active else -1
         self.deaths: int = deaths + 1 if active else 0
 
     def begin(self, number: int) -> None:
         """Say that this event is being processed."""
-        _SLOT.pack_into(self._map, 0, number, 1, self.deaths if number == self.suspect else 0)
+        _SLOT.pack_into(self._slot, 0, number, 1, self.deaths if number == self.suspect else 0)
 
     def end(self) -> None:
         """Say that it is not any more, and nobody died of it."""
-        _SLOT.pack_into(self._map, 0, 0, 0, 0)
+        _SLOT.pack_into(self._slot, 0, 0, 0, 0)
+
+
+def mapped(path: Path) -> mmap.mmap:
+    """Return the slot in a file, made when it is not there.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if os.fstat(descriptor).st_size != SIZE:
+            # Written, not only made longer: a page without a place on a full disk would kill us later.
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, bytes(SIZE), 0)
+        return mmap.mmap(descriptor, SIZE)
+    finally:
+        os.close(descriptor)

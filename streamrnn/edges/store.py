@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -17,11 +18,12 @@ import msgspec
 from streamrnn import __version__
 from streamrnn.edges import checkpoint
 from streamrnn.edges.account import Account
-from streamrnn.edges.checkpoint import Manifest
 from streamrnn.edges.disk import Disk, words
 from streamrnn.edges.journal import Durability, Journal
+from streamrnn.edges.parking import Parking
 from streamrnn.edges.processing import Processing, Unwatched
 from streamrnn.edges.redelivery import REMEMBERED_MAX, Redelivery
+from streamrnn.edges.statefile import FORMAT, Manifest
 from streamrnn.errors import StateError
 from streamrnn.events import Message, Output
 from streamrnn.learn.saved import Arrays
@@ -29,7 +31,11 @@ from streamrnn.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
+PARKED_MAX = 1000
 JOURNAL_BYTES_MAX = 64 << 20  # then a checkpoint is due, however few events a pipeline had
+
+
+PARKED_BYTES_MAX = 64 << 20  # likewise, of streams parked since the newest checkpoint
 
 
 class Copy(msgspec.Struct, frozen=True):
@@ -56,6 +62,8 @@ class Store:
         Messages of a pipeline from one checkpoint to the next.
     processing
         Told which message is being processed.
+    parked_max
+        Of each pipeline, keys whose streams are kept when there is no room for them.
     now
         Epoch seconds, for what is written down of a checkpoint.
 
@@ -67,6 +75,8 @@ class Store:
         Of all messages taken.
     tails
         After recovery, of each pipeline: messages it has not answered, or whose answers the broker may not have.
+    left_out
+        Numbers of messages that nobody answers, since they killed the process.
     counts
         redelivered, recovered, quarantined, set_aside, journal_damaged, checkpoints, checkpoint_failed;
         checkpoint_bytes, of the newest.
@@ -80,6 +90,7 @@ class Store:
         durability: Durability = "second",
         every: int = 50_000,
         processing: Processing | None = None,
+        parked_max: Mapping[str, int] = MappingProxyType({}),
         now: Callable[[], float] = time.time,
     ) -> None:
         self.disk = disk
@@ -89,9 +100,17 @@ class Store:
         self.processing: Processing = processing or Unwatched()
         self.accounts = {name: Account(name, fingerprints[name]) for name in pipelines}
         self.journal = Journal(disk, durability)
+        self.parking = {
+            name: Parking(disk, name, fingerprints[name], __version__, parked_max.get(name, PARKED_MAX), now)
+            for name in pipelines
+        }
+        for name, pipeline in pipelines.items():
+            pipeline.parking = self.parking[name]
         self.memory = Redelivery()
         self.tails: dict[str, list[tuple[int, Message]]] = {name: [] for name in pipelines}
+        self.left_out: set[int] = set()
         self.counts: Counter[str] = Counter()
+        self.remembered = REMEMBERED_MAX  # messages the journal goes back, so that a redelivery is recognised
 
     def begin(self) -> None:
         """Give every pipeline that is new its first checkpoint, after recovery: the journal before is not for it.
@@ -144,6 +163,9 @@ class Store:
 
     def answers(self, pipeline: Pipeline[Any], number: int, message: Message) -> Iterator[Output]:
         """Have a pipeline answer a message of the journal, and note that it is done with it."""
+        if number in self.left_out:
+            self.accounts[pipeline.name].done(number, None)
+            return
         self.processing.begin(number)
         yield from pipeline.answers(message)
         self.processing.end()
@@ -165,6 +187,8 @@ class Store:
             return False
         if account.behind >= self.every or account.saved[0] < journal.gap_end:
             return True
+        if self.parking[name].fresh_bytes > PARKED_BYTES_MAX:
+            return True
         needed = account.needed(journal.next)
         return needed < journal.next and needed == self._needed() and journal.size > JOURNAL_BYTES_MAX
 
@@ -173,7 +197,7 @@ class Store:
         account = self.accounts[name]
         position = self.journal.next if idle else account.position
         manifest = Manifest(
-            format=checkpoint.FORMAT,
+            format=FORMAT,
             pipeline=name,
             fingerprint=account.fingerprint,
             position=position,
@@ -182,7 +206,7 @@ class Store:
             written=self.now(),
             version=__version__,
         )
-        return Copy(manifest, self.pipelines[name].save())
+        return Copy(manifest, self.pipelines[name].save() | self.parking[name].save())
 
     def write(self, copy: Copy) -> None:
         """Write a copy, on any thread. The outputs of the messages in it must be with the broker, and marked so.
@@ -192,8 +216,12 @@ class Store:
         OSError
             The disk failed or is full; what was there before still is.
         """
-        if self.journal.kept < copy.manifest.position:
+        journal = self.journal
+        if journal.durability != "process":
+            journal.sync()  # a checkpoint that outlives what it was made of would be counted twice
+        if (journal.kept if journal.durability == "process" else journal.durable) < copy.manifest.position:
             raise OSError(None, self.journal.fault or "the journal cannot be written")
+        self.parking[copy.manifest.pipeline].sync()
         self.counts["checkpoint_bytes"] = checkpoint.write(self.disk, copy.manifest, copy.arrays)
 
     def written(self, copy: Copy) -> None:
@@ -201,10 +229,13 @@ class Store:
         manifest = copy.manifest
         self.counts["checkpoints"] += 1
         self.accounts[manifest.pipeline].checkpointed(manifest.position, manifest.count)
+        self.parking[manifest.pipeline].checkpointed(copy.arrays)
 
     def release(self) -> None:
-        """Let go of what of the journal nothing needs any more, on any thread: it waits for the disk."""
-        self.journal.release(min(self._needed(), self.journal.next - REMEMBERED_MAX))
+        """Let go of files that nothing needs any more, on any thread: it waits for the disk."""
+        for parking in self.parking.values():
+            parking.release()
+        self.journal.release(min(self._needed(), self.journal.next - self.remembered))
 
     def checkpoint_failed(self, name: str, error: OSError) -> None:
         """Note that a copy could not be written."""
@@ -215,7 +246,9 @@ class Store:
 
     def status(self) -> str:
         """Return in a line what is kept, and what went wrong."""
-        told = {**self.journal.counts, **self.counts}
+        told = self.journal.counts + self.counts
+        for parking in self.parking.values():
+            told += parking.counts
         parts = [f"{self.journal.next} messages", f"{self.journal.size >> 10} KiB of journal"]
         parts += [f"{count} {name}" for name, count in told.items() if count]
         if self.fault is not None:
