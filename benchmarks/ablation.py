@@ -95,7 +95,7 @@ def part_costs(fields: int, seed: int) -> dict[str, float]:
 
     def update() -> None:
         learner.window.sample(learner._batch)
-        learner._update()
+        learner._begin().result()
 
     calls: dict[str, Callable[[], object]] = {
         "scaler and inputs": lambda: scaler.observe_one(values, 0.0),

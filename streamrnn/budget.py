@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from streamrnn import parts
+from streamrnn.kernels import numeric
 from streamrnn.keys import KEY_MAX
 from streamrnn.learn.calibrator import Calibrator
 from streamrnn.learn.detector import Alarm, Detector
@@ -127,6 +128,8 @@ def _stream_bytes(spec: PipelineSpec, network: Network) -> int:
         each += parts.real_time_learner_of(spec, network).blank_ring().nbytes
     readout = Readout(fields, spec.model.hidden, Scaler.input_count(fields))
     own = _nbytes(Scaler(fields)) + _nbytes(readout) + _nbytes(Alarm())
+    own += 8 * fields * (3 * len(horizons) + 1)  # the answer ...
+    own += 8 * (numeric.NETWORKS + spec.model.ensemble * numeric.EACH)  # ... and the table of all arrays
     if spec.model.ensemble > 1:
         own += _nbytes(calibrator)
     return STREAM_OBJECTS + own + spec.model.ensemble * each

@@ -328,7 +328,7 @@ SCRATCH = {
     "Network": {"shape", "state", "_x", "_gates"},
     "NumericModel": {"name", "fields", "horizons", "interval", "memory", "counts", "learners", "warmup",
                      "_horizons", "_alpha", "_states", "anomalies"},
-    "NumericStream": {"key", "calibrator", "answer", "_movable", "_members", "_table", "_arrays", "_moves"},
+    "NumericStream": {"key", "calibrator", "answer", "_movable", "_table", "_arrays", "_moves"},
     "Part": set(),
     "Readout": {"gain", "ahead", "units"},
     "RealTimeLearner": {"network", "every", "decay", "waits", "failed", "horizons", "length", "scratch_bytes",

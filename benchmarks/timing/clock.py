@@ -30,7 +30,7 @@ class Effort:
     cold: bool  # whether to start with an empty cache
 
 
-FULL = Effort(15, 5, 0.05, 100_000, 40_000, 2000, 20_000, 5.0, True)
+FULL = Effort(15, 3, 0.05, 50_000, 15_000, 2000, 10_000, 5.0, True)
 QUICK = Effort(2, 2, 0.02, 6000, 4000, 200, 2000, 1.0, False)
 
 

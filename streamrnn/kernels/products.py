@@ -96,58 +96,48 @@ def add_affine_transposed(weight: Floats, bias: Floats, x: Floats, out: Floats) 
 
 @jit
 def add_transposed(weight: Floats, d: Floats, out: Floats) -> None:
-    """Add weight (G, I) transposed times d (G,) to the first I of out, as many at a time as stay in registers."""
+    """Add weight (G, I) transposed times d (G,) to the first I of out.
+
+    Eight rows at a time, each read from end to end: where weights come from beyond the nearest cache, that is the
+    order in which they are fetched ahead.
+    """
     rows, columns = weight.shape
-    j = 0
-    while j + 64 <= columns:
-        a, b, c, e = load(out, j), load(out, j + 8), load(out, j + 16), load(out, j + 24)
-        p, q, r, s = load(out, j + 32), load(out, j + 40), load(out, j + 48), load(out, j + 56)
-        k = j
-        for i in range(rows):
-            x = splat(d[i])
-            a = muladd(load(weight, k), x, a)
-            b = muladd(load(weight, k + 8), x, b)
-            c = muladd(load(weight, k + 16), x, c)
-            e = muladd(load(weight, k + 24), x, e)
-            p = muladd(load(weight, k + 32), x, p)
-            q = muladd(load(weight, k + 40), x, q)
-            r = muladd(load(weight, k + 48), x, r)
-            s = muladd(load(weight, k + 56), x, s)
-            k += columns
-        store(out, j, a)
-        store(out, j + 8, b)
-        store(out, j + 16, c)
-        store(out, j + 24, e)
-        store(out, j + 32, p)
-        store(out, j + 40, q)
-        store(out, j + 48, r)
-        store(out, j + 56, s)
-        j += 64
-    while j + 32 <= columns:
-        a, b, c, e = load(out, j), load(out, j + 8), load(out, j + 16), load(out, j + 24)
-        k = j
-        for i in range(rows):
-            x = splat(d[i])
-            a = muladd(load(weight, k), x, a)
-            b = muladd(load(weight, k + 8), x, b)
-            c = muladd(load(weight, k + 16), x, c)
-            e = muladd(load(weight, k + 24), x, e)
-            k += columns
-        store(out, j, a)
-        store(out, j + 8, b)
-        store(out, j + 16, c)
-        store(out, j + 24, e)
-        j += 32
-    while j + 8 <= columns:
-        a = load(out, j)
-        for i in range(rows):
-            a = muladd(load(weight, i * columns + j), splat(d[i]), a)
-        store(out, j, a)
-        j += 8
-    for m in range(j, columns):
+    whole = columns // 8 * 8
+    i = 0
+    while i + 8 <= rows:
+        p, q, r, s = splat(d[i]), splat(d[i + 1]), splat(d[i + 2]), splat(d[i + 3])
+        t, u, v, w = splat(d[i + 4]), splat(d[i + 5]), splat(d[i + 6]), splat(d[i + 7])
+        k = i * columns
+        for j in range(0, whole, 8):
+            a = muladd(load(weight, k), p, load(out, j))
+            a = muladd(load(weight, k + columns), q, a)
+            a = muladd(load(weight, k + 2 * columns), r, a)
+            a = muladd(load(weight, k + 3 * columns), s, a)
+            a = muladd(load(weight, k + 4 * columns), t, a)
+            a = muladd(load(weight, k + 5 * columns), u, a)
+            a = muladd(load(weight, k + 6 * columns), v, a)
+            a = muladd(load(weight, k + 7 * columns), w, a)
+            store(out, j, a)
+            k += 8
+        i += 8
+    if i + 4 <= rows:
+        p, q, r, s = splat(d[i]), splat(d[i + 1]), splat(d[i + 2]), splat(d[i + 3])
+        k = i * columns
+        for j in range(0, whole, 8):
+            a = muladd(load(weight, k), p, load(out, j))
+            a = muladd(load(weight, k + columns), q, a)
+            a = muladd(load(weight, k + 2 * columns), r, a)
+            store(out, j, muladd(load(weight, k + 3 * columns), s, a))
+            k += 8
+        i += 4
+    for n in range(i, rows):
+        x = splat(d[n])
+        for j in range(0, whole, 8):
+            store(out, j, muladd(load(weight, n * columns + j), x, load(out, j)))
+    for m in range(whole, columns):
         total = out[m]
-        for i in range(rows):
-            total += weight[i, m] * d[i]
+        for n in range(rows):
+            total += weight[n, m] * d[n]
         out[m] = total
 
 

@@ -25,3 +25,8 @@ class Moving:
         object.__setattr__(self, name, value)
         if isinstance(value, np.ndarray):
             object.__setattr__(self, "moves", self.moves + 1)
+
+
+def address_of(array: Any) -> int:
+    """Return where an array begins."""
+    return int(array.__array_interface__["data"][0])

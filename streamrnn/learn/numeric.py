@@ -20,7 +20,7 @@ from streamrnn.kernels.types import Floats, Ints
 from streamrnn.learn.calibrator import Calibrator
 from streamrnn.learn.detector import Alarm, Detector
 from streamrnn.learn.member import Member, Part
-from streamrnn.learn.moving import Moving
+from streamrnn.learn.moving import Moving, address_of
 from streamrnn.learn.network import Network
 from streamrnn.learn.readout import Readout
 from streamrnn.learn.scaler import Scaler
@@ -58,10 +58,9 @@ class NumericStream(Moving):
             Calibrator(fields, model.horizons, model.interval) if several else self.parts[0].calibrator
         )
         self.answer: Array = np.zeros(fields * (3 * len(model.horizons) + 1))
-        movable = [self, self.scaler, self.readout, self.alarm, self.calibrator, *members, *self.parts]
+        movable = [self.scaler, self.readout, self.alarm, self.calibrator, *self.parts]
         movable += [part.detector for part in self.parts]
         self._movable = (*movable, *(part.calibrator for part in self.parts if several))
-        self._members = members
         self._table = np.zeros(0, np.int64)
         self._arrays: tuple[Any, ...] = ()
         self._moves = -1
@@ -71,20 +70,19 @@ class NumericStream(Moving):
         """That of the mean of several networks, None where there is only one, whose own is published."""
         return self.calibrator if len(self.parts) > 1 else None
 
-    def table(self) -> Ints:
+    def table(self, members: Sequence[Member]) -> Ints:
         """Return where all arrays are, as `kernels.numeric` takes it."""
-        moves = 0
-        for each in self._movable:
-            moves += each.moves
+        moves = self._moves_of(members)
         if moves != self._moves:
             states = [part.state for part in self.parts]
-            self._arrays = self._all(states, self.readout.arrays)
+            self._arrays = self._all(members, states, self.readout.arrays)
             self._table = table_of(self._arrays)
-            # Last, since to set an array is a move.
-            self._moves = sum(each.moves for each in self._movable)
+            self._moves = self._moves_of(members)  # once more, since to set an array is a move
         return self._table
 
-    def table_aside(self, values: Array, states: Sequence[Floats]) -> tuple[Ints, tuple[Any, ...]]:
+    def table_aside(
+        self, members: Sequence[Member], values: Array, states: Sequence[Floats]
+    ) -> tuple[Ints, tuple[Any, ...]]:
         """Return a table for an event, values (F,), that nothing is learned from, and the arrays that it is of.
 
         states: copies of those of the networks.
@@ -93,14 +91,32 @@ class NumericStream(Moving):
         *learned, experts, losses, ahead = learned
         shown = np.where(np.isnan(values), last, values)
         own = (shown, changes, recent.copy(), averages.copy(), features.copy(), guess.copy())
-        arrays = self._all(states, (*own, *learned, experts.copy(), losses, ahead))
+        arrays = self._all(members, states, (*own, *learned, experts.copy(), losses, ahead))
         return table_of(arrays), arrays
 
-    def _all(self, states: Sequence[Floats], readout: tuple[Array, ...]) -> tuple[Any, ...]:
-        """All arrays by their places in the table."""
-        arrays = (*self.scaler.arrays, *readout, self.alarm.alert, self.answer, *self.calibrator.arrays)
-        for member, part, state in zip(self._members, self.parts, states, strict=True):
-            arrays += (*part.calibrator.arrays, state, state[-1], member.y, *part.detector.arrays)
+    def _moves_of(self, members: Sequence[Member]) -> int:
+        """How often any array was replaced."""
+        moves = self.moves
+        for part in self._movable:
+            moves += part.moves
+        for member in members:
+            moves += member.moves
+        return moves
+
+    def _all(
+        self, members: Sequence[Member], states: Sequence[Floats], readout: tuple[Array, ...]
+    ) -> tuple[Any, ...]:
+        """All arrays by their places in the table; those of the networks, which others keep, by address."""
+        arrays: tuple[Any, ...] = (
+            *self.scaler.arrays,
+            *readout,
+            self.alarm.alert,
+            self.answer,
+            *self.calibrator.arrays,
+        )
+        for member, part, state in zip(members, self.parts, states, strict=True):
+            top, outputs = address_of(state[-1]), address_of(member.y)
+            arrays += (*part.calibrator.arrays, state, top, outputs, *part.detector.arrays)
         return arrays
 
 
@@ -193,11 +209,11 @@ class NumericModel:
         if learn:
             for learner in self.learners:
                 learner.before_step()
-            states, table = [part.state for part in parts], stream.table()
+            states, table = [part.state for part in parts], stream.table(members)
             arrays: tuple[Any, ...] = ()
         else:
             states = [part.state.copy() for part in parts]
-            table, arrays = stream.table_aside(values, states)
+            table, arrays = stream.table_aside(members, values, states)
         units, scaler = stream.readout.units, stream.scaler
         score, anomaly = numeric.judge(
             table,
