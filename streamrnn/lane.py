@@ -42,6 +42,8 @@ class Lane:
         Messages below this number are processed, and their outputs handed to the connection.
     between
         Set while no message is half processed: a text of many characters gives the loop away in between.
+    turns
+        How often it has given the loop away: it goes up while messages are processed.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Lane:
         self.done = 0
         self.between = asyncio.Event()
         self.between.set()
+        self.turns = 0
 
     @property
     def full(self) -> bool:
@@ -105,6 +108,7 @@ class Lane:
 
     async def let_others(self, connection: Connection) -> None:
         """Give the loop away, for longer when the broker is far behind with its acknowledgements."""
+        self.turns += 1
         await asyncio.sleep(0)
         if connection.outstanding >= (STUCK_MAX if connection.stuck else OUTSTANDING_MAX):
             # They come on the same socket as messages, which is not read for ever while the queue is full.
