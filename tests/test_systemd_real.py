@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -38,8 +39,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
 
 @pytest.fixture(scope="module")
 def booted(broker: Mosquitto) -> Iterator[Box]:
-    """Kernels are compiled once, at the first start."""
-    with Box() as box:
+    """Kernels are compiled once, at the first start, unless a cache from such a box is named."""
+    cache = os.environ.get("STREAMRNN_TEST_BOX_CACHE")
+    with Box(Path(cache) if cache else None) as box:
         box.write("/opt/streamrnn/block/sitecustomize.py", BLOCK)
         paths = "/opt/streamrnn/source:/opt/streamrnn/packages:/opt/streamrnn/block"
         more = f"[Service]\nWatchdogSec={WATCHDOG_S}\nEnvironment=PYTHONPATH={paths}\n"
