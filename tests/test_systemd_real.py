@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -88,7 +89,9 @@ def test_a_killed_service_is_back_with_what_it_had(box: Box, broker: Mosquitto) 
         box.kill(signal.SIGKILL)
         print(f"back {again(box, before):.1f} s after kill -9")
         client.publish("plant/tank", '{"value": 2}')
-        assert client.outputs(2)[-1]["seq"] == 1
+        # What the broker may not have had is sent again, so the first may come twice.
+        got = client.until(lambda got: json.loads(got[-1].payload)["seq"] > 0)
+        assert {0, 1} == {json.loads(each.payload)["seq"] for each in got}
 
 
 @pytest.mark.parametrize("how", [signal.SIGUSR1, signal.SIGSTOP])
