@@ -74,11 +74,13 @@ def run(
     log_to_stderr()
     from streamrnn.build import merge
     from streamrnn.service import Service, signals
+    from streamrnn.systemd import Notifier, supervised
 
     async def serve() -> None:
         service = Service(merge(loaded))
         with signals(service):
-            await service.run()
+            async with supervised(service, Notifier(os.environ)):
+                await service.run()
 
     run_async(serve())
 

@@ -47,6 +47,8 @@ class Lane:
         Epoch seconds at which its newest message came; 0 before the first.
     steps, ends
         What it took to answer each event, and from its message's arrival to its output.
+    turns
+        How often it has given the loop away: it goes up while messages are processed.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Lane:
         self.arrival = 0.0
         self.steps = Durations()
         self.ends = Durations()
+        self.turns = 0
 
     @property
     def full(self) -> bool:
@@ -120,6 +123,7 @@ class Lane:
         """Give the loop away, for longer when the broker is far behind with its acknowledgements."""
         self.steps.fold_if_many()
         self.ends.fold_if_many()
+        self.turns += 1
         await asyncio.sleep(0)
         if connection.outstanding >= (STUCK_MAX if connection.stuck else OUTSTANDING_MAX):
             # They come on the same socket as messages, which is not read for ever while the queue is full.

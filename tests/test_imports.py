@@ -61,6 +61,7 @@ RANKS = {
     "keeping": 9,
     "upkeep": 9,
     "service": 10,
+    "systemd": 11,
     "demo": 11,
     "state_commands": 11,
     "cli": 12,
