@@ -136,5 +136,7 @@ def _stream_bytes(spec: PipelineSpec, network: Network) -> int:
 
 
 def _nbytes(part: object) -> int:
-    """Bytes of the arrays that `part` holds."""
-    return sum(array.nbytes for array in vars(part).values() if isinstance(array, np.ndarray))
+    """Bytes of the arrays that `part` holds, views of them left out."""
+    arrays = [array for array in vars(part).values() if isinstance(array, np.ndarray)]
+    own = {id(array) for array in arrays}
+    return sum(array.nbytes for array in arrays if id(array.base) not in own)

@@ -49,7 +49,7 @@ def merge(named: Sequence[tuple[str, Config]]) -> Config:
     (first_name, first), problems = named[0], []
     pipelines: dict[str, PipelineSpec] = {}
     for file, config in named:
-        for part in ("mqtt", "state", "durability", "checkpoint", "seed", "home_assistant", "http"):
+        for part in ("mqtt", "state", "durability", "checkpoint", "http", "seed", "home_assistant"):
             if getattr(config, part) != getattr(first, part):
                 problems.append(f"{file}: {part}: expected the same as in {first_name}, since they run as one")
         for name, spec in config.pipelines.items():

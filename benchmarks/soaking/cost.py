@@ -22,6 +22,7 @@ from streamrnn.edges.recovery import recover
 from streamrnn.edges.store import Store
 from streamrnn.events import Message
 from streamrnn.fingerprint import fingerprint
+from streamrnn.warm import warm
 
 BATCH = 1000
 APPENDED = 200_000
@@ -136,6 +137,7 @@ def recovery(options: Options) -> Row:
     store.close()
     os.sync()
     store = _store(root)
+    warm(config.loads(plant.text("mqtt://127.0.0.1", root)).pipelines["plant"])
     began, worked = time.perf_counter(), time.process_time()
     recover(store)
     seconds, processor = time.perf_counter() - began, time.process_time() - worked
