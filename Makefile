@@ -15,7 +15,7 @@ help:
 	@echo "make demo    watch a pipeline learn this computer's own telemetry (seconds=30 to stop by itself)"
 	@echo "make test    run the tests"
 	@echo "make check   run everything a change must pass: ruff, mypy, the tests, kernels with checked indices"
-	@echo "make soak    half an hour of kills, outages and rubbish against the real daemon (ARGS='--scale 0.05')"
+	@echo "make soak    kills, outages and rubbish against the real daemon, at length (ARGS='--scale 0.05')"
 	@echo "make clean   remove caches and build products; delete $(VENV) to set up anew"
 	@echo
 	@echo "demo, test and soak take ARGS, for example: make test ARGS='-k gru -x'"

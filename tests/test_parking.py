@@ -283,3 +283,19 @@ def test_streams_are_parked_while_others_are_synced(tmp_path: Path) -> None:
         beside.join()
     assert [] == failed
     assert all(place.unpark(f"key-{i}") is not None for i in range(300))
+
+
+def test_a_parked_stream_that_does_not_fit_lets_its_key_begin_anew(caplog: pytest.LogCaptureFixture) -> None:
+    narrow = built(NUMERIC, 1)
+    narrow.parking = Remembered(10)
+    narrow.process(message(0))
+    narrow.parking.park("1", {"seq": np.zeros(3)})
+    output = narrow.process(message(1))
+    assert output is not None
+    assert ("1", 0) == (output.key, output.seq)
+    assert 1 == narrow.counts["parked_misfits"]
+    assert "does not fit" in caplog.text
+    output = narrow.process(message(0))
+    assert output is not None
+    assert 1 == output.seq  # nothing happened to the others
+    narrow.close()
