@@ -30,6 +30,9 @@ check: $(VENV)/.ready-dev mosquitto
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	# First the kernels, once: side by side every process would compile them, and none would be in time.
+	$(PYTHON) -m streamrnn check config/numbers.yaml
+	$(PYTHON) -m streamrnn check config/keystrokes.yaml
 	$(PYTHON) -m pytest -n 2 --dist worksteal
 	# Kernels do not check their indices. Here they do, compiled into a cache of their own.
 	NUMBA_BOUNDSCHECK=1 STREAMRNN_CACHE_DIR=$$PWD/build/boundscheck $(PYTHON) -m pytest -q -p no:cacheprovider \
