@@ -121,7 +121,7 @@ def _closed_loop(port: int, count: int) -> float:
 def recovery(options: Options) -> Row:
     """Recover events that were answered after the last checkpoint, all of them."""
     count, root = scaled(JOURNALLED, options, 2000), options.directory / "recovery"
-    text = plant.text("mqtt://127.0.0.1", root, every=10**9)
+    text = plant.text("mqtt://127.0.0.1", root, every=10_000_000)
     with plant.opened(text) as store:
         recover(store)
         store.begin()
