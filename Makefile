@@ -18,7 +18,7 @@ help:
 	@echo "make check   run everything a change must pass: ruff, mypy, the tests, kernels with checked indices"
 	@echo "make bench   measure how fast it is beside its peers (quick=1 for a smoke test); build/bench.json has the numbers"
 	@echo "make audit   ask a public database for known vulnerabilities of what is installed (a part of check)"
-	@echo "make soak    half an hour of kills, outages and rubbish against the real daemon (ARGS='--scale 0.05')"
+	@echo "make soak    kills, outages and rubbish against the real daemon, at length (ARGS='--scale 0.05')"
 	@echo "make clean   remove caches and build products; delete $(VENV) to set up anew"
 	@echo
 	@echo "demo, test and soak take ARGS, for example: make test ARGS='-k gru -x'"
@@ -37,6 +37,9 @@ check: $(VENV)/.ready-dev mosquitto
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	VENV=$(VENV) sh deploy/audit.sh
+	# First the kernels, once: side by side every process would compile them, and none would be in time.
+	$(PYTHON) -m streamrnn check config/numbers.yaml
+	$(PYTHON) -m streamrnn check config/keystrokes.yaml
 	$(PYTHON) -m pytest -n 2 --dist worksteal
 	# Kernels do not check their indices. Here they do, compiled into a cache of their own.
 	NUMBA_BOUNDSCHECK=1 STREAMRNN_CACHE_DIR=$$PWD/build/boundscheck $(PYTHON) -m pytest -q -p no:cacheprovider \

@@ -29,6 +29,11 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     arrival: float = 0.0  # epoch seconds, UTC
     clock_ns: int = 0  # monotonic clock at arrival, ns; 0 in replay
 
+    @property
+    def raw(self) -> bytes:
+        """The payload as it came; empty for a recorded row."""
+        return self.payload if isinstance(self.payload, bytes) else b""
+
 
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One decoded event of one key: numbers, or a symbol."""

@@ -220,7 +220,14 @@ class Pipeline(Generic[S]):
         stream = self.model.open_stream(key)
         arrays = self.parking.unpark(key) if self.parking is not None else None
         if arrays is not None:
-            restore(stream, arrays)
+            try:
+                restore(stream, arrays)
+            except StateError as error:  # a version that does not know that it saves otherwise
+                self.counts["parked_misfits"] += 1
+                log.error(
+                    "%s: a parked stream does not fit this version (%s): its key begins anew", self.name, error
+                )
+                return self.model.open_stream(key)
         return stream
 
     def _let_go(self) -> None:

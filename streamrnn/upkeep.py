@@ -148,7 +148,6 @@ class Upkeep:
             copy = self.store.copy(name, idle=not lane.queue)
             await self.connection.acknowledged(issued)
             self.store.sent(name, copy.manifest.position)
-            await self._sync_once()
             try:
                 await asyncio.to_thread(self.store.write, copy)
             except OSError as error:
@@ -157,3 +156,4 @@ class Upkeep:
             else:
                 self.store.written(copy)
                 await asyncio.to_thread(self.store.release)
+            self._acknowledge()  # writing has synced the journal, with what came meanwhile

@@ -161,8 +161,10 @@ def test_check_counts_the_copy_for_a_checkpoint_where_there_is_a_state_directory
     without = command("check", write("a.yaml", GOOD)).stdout
     kept = command("check", write("b.yaml", "state: kept\n" + GOOD)).stdout
     assert "checkpoint copy" not in without
-    row = re.search(r"checkpoint copy *│ +([0-9.]+) MiB │ beside the sum, ", kept)
+    row = re.search(r"checkpoint copy *│ +([0-9.]+) MiB │ (.*?)│ parked", re.sub(r"\s+", " ", kept))
     assert row
+    words = " ".join(re.sub("[│ ]+", " ", row[2]).split())
+    assert "beside the sum, while one is written; the disk has 2, and that one" == words
     assert 200 < float(row[1]) <= 256  # histories may take all that limits.memory_mb leaves
     assert not Path("kept").exists()
 

@@ -7,6 +7,8 @@ import json
 import logging
 import math
 import random
+import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from streamrnn import config
 from streamrnn.build import build_pipeline
 from streamrnn.codecs import encode
 from streamrnn.edges import parking
+from streamrnn.edges.disk import StateFolder
 from streamrnn.edges.parking import Parking, Remembered, listed, name_of
 from streamrnn.errors import StateError
 from streamrnn.events import Message
@@ -256,3 +259,43 @@ def test_what_is_no_list_of_parked_keys_is_refused(name: str, change: str) -> No
         saved[name] = np.zeros((3, 3), np.int64)
     with pytest.raises(StateError, match=r"parked\.numbers"):
         parked().restore(saved)
+
+
+def test_streams_are_parked_while_others_are_synced(tmp_path: Path) -> None:
+    place = Parking(StateFolder(tmp_path), "pump", "model", "1", 1000)
+    failed: list[BaseException] = []
+    halt = threading.Event()
+
+    def sync() -> None:
+        while not halt.is_set():
+            try:
+                place.sync()
+            except BaseException as error:
+                failed.append(error)
+
+    beside = threading.Thread(target=sync)
+    beside.start()
+    try:
+        for i in range(1500):
+            place.park(f"key-{i % 300}", A)
+    finally:
+        halt.set()
+        beside.join()
+    assert [] == failed
+    assert all(place.unpark(f"key-{i}") is not None for i in range(300))
+
+
+def test_a_parked_stream_that_does_not_fit_lets_its_key_begin_anew(caplog: pytest.LogCaptureFixture) -> None:
+    narrow = built(NUMERIC, 1)
+    narrow.parking = Remembered(10)
+    narrow.process(message(0))
+    narrow.parking.park("1", {"seq": np.zeros(3)})
+    output = narrow.process(message(1))
+    assert output is not None
+    assert ("1", 0) == (output.key, output.seq)
+    assert 1 == narrow.counts["parked_misfits"]
+    assert "does not fit" in caplog.text
+    output = narrow.process(message(0))
+    assert output is not None
+    assert 1 == output.seq  # nothing happened to the others
+    narrow.close()

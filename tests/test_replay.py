@@ -192,9 +192,7 @@ def test_key_option_takes_the_place_of_the_file_name(replay: Replay) -> None:
     assert keys_of(replay, "plant/+/t", None, "--key", "fan") == {"fan"}
 
 
-@pytest.mark.parametrize(
-    ("topic", "key"), [("plant/+/t", "a/b"), ("plant/+/+/t", "hall/pump"), ("+/t", "$pump")]
-)
+@pytest.mark.parametrize(("topic", "key"), [("plant/+/t", "a/b"), ("plant/+/+/t", "hall/pump"), ("+/t", "$pump")])
 def test_any_key_may_be_given(replay: Replay, topic: str, key: str) -> None:
     assert keys_of(replay, topic, None, "--key", key) == {key}
 

@@ -8,49 +8,40 @@ from pathlib import Path
 
 from soaking import plant
 from soaking.rows import Options, Row, scaled
-from streamrnn import config
-from streamrnn.build import build_pipelines
 from streamrnn.edges import checkpoint
 from streamrnn.edges.disk import StateFolder
 from streamrnn.edges.recovery import recover
 from streamrnn.edges.segments import Reading
 from streamrnn.edges.statefile import Unreadable, load
-from streamrnn.edges.store import Store
 from streamrnn.errors import StateError
 from streamrnn.events import Message
-from streamrnn.fingerprint import fingerprint
 
 EVENTS = 120
 WHOLE = 400  # recoveries from a directory with one byte changed
 MODEL = "    model: {hidden: 8}\n    learn: {history: 64, windows: 1, length: 8}\n"
 
 
-def _store(root: Path, every: int = 40) -> Store:
-    loaded = config.loads(plant.text("mqtt://127.0.0.1", root, more=MODEL))
-    prints = {name: fingerprint(name, spec, loaded.seed) for name, spec in loaded.pipelines.items()}
-    return Store(StateFolder(root), build_pipelines(loaded), prints, "process", every)
+def _text(root: Path) -> str:
+    return plant.text("mqtt://127.0.0.1", root, "process", 40, more=MODEL)
 
 
 def _live(root: Path) -> list[int]:
     """Live some hundred events; return the chain after each."""
-    root.mkdir(mode=0o700)
-    store = _store(root)
-    recover(store)
-    store.begin()
-    pipeline, chains = store.pipelines["plant"], [0]
-    for i in range(EVENTS):
-        message = Message(plant.topic(i), plant.payload(i), qos=1, mid=i % 60000 + 1)
-        number = store.append(message, ["plant"])
-        for _ in store.answers(pipeline, number, message):
-            pass
-        chains.append(store.accounts["plant"].chain)
-        store.sent("plant", number + 1)
-        if store.due("plant"):
-            copy = store.copy("plant", idle=True)
-            store.write(copy)
-            store.written(copy)
-    store.close()
-    pipeline.close()
+    with plant.opened(_text(root)) as store:
+        recover(store)
+        store.begin()
+        pipeline, chains = store.pipelines["plant"], [0]
+        for i in range(EVENTS):
+            message = Message(plant.topic(i), plant.payload(i), qos=1, mid=i % 60000 + 1)
+            number = store.append(message, ["plant"])
+            for _ in store.answers(pipeline, number, message):
+                pass
+            chains.append(store.accounts["plant"].chain)
+            store.sent("plant", number + 1)
+            if store.due("plant"):
+                copy = store.copy("plant", idle=True)
+                store.write(copy)
+                store.written(copy)
     return chains
 
 
@@ -73,16 +64,14 @@ def damage(options: Options) -> Row:
         copy = options.directory / "damaged"
         shutil.copytree(root, copy)
         (copy / path.relative_to(root)).write_bytes(content)
-        store = _store(copy)
-        try:
-            recover(store)
-        except StateError:
-            crashed += 1
-        else:
-            account = store.accounts["plant"]
-            strange += chains[account.count] != account.chain
-        store.close()
-        store.pipelines["plant"].close()
+        with plant.opened(_text(copy)) as store:
+            try:
+                recover(store)
+            except StateError:
+                crashed += 1
+            else:
+                account = store.accounts["plant"]
+                strange += chains[account.count] != account.chain
         shutil.rmtree(copy)
     seen = (
         f"checkpoint: {tried} flips and cuts, {silent} not noticed; journal: {frames} flips and cuts, "

@@ -23,23 +23,17 @@ NAMESPACE = "streamrnn-soak"
 OUTER, INNER = "10.213.7.1", "10.213.7.2"
 
 
-class Watcher:
-    """Whether the daemon says that it is online, from the moment that a broker is there."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    def online_s(self, began: float, limit_s: float = 30.0) -> float:
-        """Return seconds from `began` until the daemon is online."""
-        times: list[float] = []
-        client = paho.Client(paho.CallbackAPIVersion.VERSION2)
-        client.on_connect = lambda *_: client.subscribe("streamrnn/bridge/state", 1)
-        client.on_message = lambda *_: times.append(time.monotonic())
-        client.connect("127.0.0.1", self.port)
-        while not times and time.monotonic() - began < limit_s:
-            client.loop(0.01)
-        client.disconnect()
-        return (times[0] if times else began + limit_s) - began
+def online_s(port: int, began: float, limit_s: float = 30.0) -> float:
+    """Return seconds from `began` until the daemon says at the broker that it is online."""
+    times: list[float] = []
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+    client.on_connect = lambda *_: client.subscribe("streamrnn/bridge/state", 1)
+    client.on_message = lambda *_: times.append(time.monotonic())
+    client.connect("127.0.0.1", port)
+    while not times and time.monotonic() - began < limit_s:
+        client.loop(0.01)
+    client.disconnect()
+    return (times[0] if times else began + limit_s) - began
 
 
 def broker_killed(options: Options) -> Row:
@@ -50,14 +44,14 @@ def broker_killed(options: Options) -> Row:
         text = plant.text(broker.url, directory / "state")
         with Daemon(directory, text) as daemon:
             daemon.says("ready")
-            watcher, before = Watcher(broker.port), (0.0, 0, 0)
+            before = (0.0, 0, 0)
             for turn in range(scaled(KILLS, options, 3) + BEFORE):
                 if turn == BEFORE:
                     before = plant.weight(daemon.pid)
                 broker.kill()
                 time.sleep(rng.uniform(0.0, 3.0))
                 broker.start()
-                seconds = watcher.online_s(time.monotonic())
+                seconds = online_s(broker.port, time.monotonic())
                 if turn >= BEFORE:
                     times.append(seconds)
                 time.sleep(0.2)

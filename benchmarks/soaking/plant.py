@@ -8,18 +8,21 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import paho.mqtt.client as paho
 import psutil
 
 from streamrnn import config
-from streamrnn.build import build_pipeline
+from streamrnn.build import build_pipeline, build_pipelines
 from streamrnn.codecs import encode
 from streamrnn.edges import checkpoint
 from streamrnn.edges.disk import StateFolder
 from streamrnn.edges.statefile import Manifest, load
+from streamrnn.edges.store import Store
 from streamrnn.events import Message
+from streamrnn.keeping import open_store
 
 CONFIG = """
 mqtt: {{url: "{url}", client_id: soak, keepalive: {keepalive}}}
@@ -88,6 +91,19 @@ def chain(count: int) -> int:
     for i in range(count):
         value = zlib.crc32(payload(i), value)
     return value
+
+
+@contextmanager
+def opened(configuration: str) -> Iterator[Store]:
+    """The store of a configuration over fresh pipelines."""
+    loaded = config.loads(configuration)
+    pipelines = build_pipelines(loaded)
+    try:
+        with open_store(loaded, pipelines) as store:
+            yield store
+    finally:
+        for pipeline in pipelines.values():
+            pipeline.close()
 
 
 def kept(state: Path) -> Manifest:

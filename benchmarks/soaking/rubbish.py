@@ -84,14 +84,13 @@ def payloads(options: Options) -> Row:
         logging.getLogger("streamrnn").setLevel(logging.NOTSET)
     seen = (
         f"{count} payloads from {len(samples)}, {events} events in them, {caught} uncaught; "
-        f"longest hold of the loop {busy * 1e3:.0f} ms of "
-        f"processor, {late * 1e3:.0f} ms by the clock"
+        f"longest hold of the loop {late * 1e3:.0f} ms, {busy * 1e3:.0f} ms of it the processor's"
     )
     return Row(
         "mutated payloads",
         "0 uncaught, loop never blocked over 50 ms",
         seen,
-        not caught and busy <= 0.05,
+        not caught and late <= 0.05,
         options.seed,
     )
 
@@ -165,7 +164,7 @@ def extremes(options: Options) -> Row:
             # One update has been made since the hit: the weights must be those of before it.
             if finite:
                 poisoned_at = -1
-            elif i - poisoned_at > 2 * learner.every:
+            elif i - poisoned_at > learner.every:
                 slow += 1
         else:
             bad_theta += not finite

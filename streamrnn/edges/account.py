@@ -52,8 +52,7 @@ class Account:
     def done(self, number: int, message: Message | None) -> None:
         """A message has been processed, or left out (None)."""
         if message is not None:
-            payload = message.payload
-            self.chain = zlib.crc32(payload if isinstance(payload, bytes) else b"", self.chain)
+            self.chain = zlib.crc32(message.raw, self.chain)
         self.count += 1
         self.position = number + 1
 

@@ -49,4 +49,4 @@ class Held:
 
 
 def _size(message: Message) -> int:
-    return _OVERHEAD + (len(message.payload) if isinstance(message.payload, bytes) else 0)
+    return _OVERHEAD + len(message.topic) + len(message.raw)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
@@ -124,6 +125,7 @@ class Parking:
         self._now = now
         self._numbers: OrderedDict[str, int] = OrderedDict()  # by key, the one parked longest first
         self._next = 0
+        self._files = threading.Lock()  # what is written and what waits: `sync` is on another thread than `park`
         self._unsynced: list[int] = []
         self._waiting: dict[int, bytes] = {}  # what the disk did not take, by number
         self._waiting_bytes = 0
@@ -153,13 +155,15 @@ class Parking:
             version=version,
         )
         self._numbers[key] = number
-        self._wait(number, statefile.encode(manifest, arrays))
+        data = statefile.encode(manifest, arrays)
         self.counts["parked"] += 1
         if len(self._numbers) > self.keys_max:
             self._numbers.popitem(last=False)
             self.counts["parked_forgotten"] += 1
         try:
-            self._write_waiting()
+            with self._files:
+                self._wait(number, data)
+                self._write_waiting()
         except OSError as error:
             self._complain(f"a stream cannot be parked: {words(error)}; it is tried again")
 
@@ -195,8 +199,9 @@ class Parking:
         OSError
             The disk failed or is full.
         """
-        self._write_waiting()
-        numbers, self._unsynced = self._unsynced, []
+        with self._files:
+            self._write_waiting()
+            numbers, self._unsynced = self._unsynced, []
         for place, number in enumerate(numbers):
             try:
                 file = self.disk.open(self._name(number))
@@ -208,11 +213,17 @@ class Parking:
                 continue  # released meanwhile
             except OSError:
                 # After a sync that failed nothing is known of what the disk has of it: it is written anew.
-                self._unsynced = numbers[place + 1 :] + self._unsynced
-                self._wait(number, self.disk.read(self._name(number)))
+                with self._files:
+                    self._unsynced = numbers[place:] + self._unsynced
+                    self._wait(number, self.disk.read(self._name(number)))
                 raise
         if numbers:
-            self.disk.sync_folder(self._folder)
+            try:
+                self.disk.sync_folder(self._folder)
+            except OSError:
+                with self._files:
+                    self._unsynced = numbers + self._unsynced
+                raise
 
     def checkpointed(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """A checkpoint with what `save` returned is on the disk."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import logging
 import time
-import zlib
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -19,7 +19,9 @@ from streamrnn.edges.account import Account
 from streamrnn.edges.disk import set_aside, words
 from streamrnn.edges.frames import Gap, Mark, Session
 from streamrnn.edges.processing import DEATHS_MAX
+from streamrnn.edges.redelivery import checksum
 from streamrnn.edges.segments import Reading, cut
+from streamrnn.edges.statefile import put
 from streamrnn.edges.store import Store
 from streamrnn.errors import StateError
 from streamrnn.events import Message
@@ -175,19 +177,17 @@ def quarantine_name(number: int, message: Message) -> str:
     >>> quarantine_name(7, Message("plant/a", b"21.5"))
     '7-b8b74f2b.json'
     """
-    payload = message.payload if isinstance(message.payload, bytes) else b""
-    return f"{number}-{zlib.crc32(payload, zlib.crc32(message.topic.encode())):08x}.json"
+    return f"{number}-{checksum(message):08x}.json"
 
 
 def _quarantine(store: Store, number: int, message: Message) -> None:
     """Put a message that killed the process where a person can look at it; it is not tried again."""
     store.counts["quarantined"] += 1
     name = f"{QUARANTINE}/{quarantine_name(number, message)}"
-    payload = message.payload if isinstance(message.payload, bytes) else b""
     content = {
         "number": number,
         "topic": message.topic,
-        "payload_base64": base64.b64encode(payload).decode(),
+        "payload_base64": base64.b64encode(message.raw).decode(),
         "qos": message.qos,
         "retain": message.retain,
         "arrival": message.arrival,
@@ -195,11 +195,15 @@ def _quarantine(store: Store, number: int, message: Message) -> None:
     log.error("state: message %d on %.100r killed the process twice: left out, see %s", number, message.topic, name)
     try:
         store.disk.make_folder(QUARANTINE)
+        with suppress(FileNotFoundError):  # of a start that could not write all of it
+            store.disk.remove(name)
         file = store.disk.create(name)
-        file.write_at(0, msgspec.json.encode(content))
-        file.sync()
-        file.close()
+        try:
+            put(file, 0, msgspec.json.encode(content))
+            file.sync()
+        finally:
+            file.close()
         store.disk.sync_folder(QUARANTINE)
         store.processing.end()
     except OSError as error:
-        log.error("state: %s: %s: it will be tried again at the next start", name, words(error))
+        log.error("state: %s: %s: it is left out, and not kept for a look at it", name, words(error))

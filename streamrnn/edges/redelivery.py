@@ -36,15 +36,15 @@ class Redelivery:
         """Return the number the message has in the journal if it is one delivered again, else None."""
         if not message.dup or message.qos == 0:
             return None
-        checksum, number = self._seen.get(message.mid, (-1, -1))
-        return number if checksum == _checksum(message) else None
+        noted, number = self._seen.get(message.mid, (-1, -1))
+        return number if noted == checksum(message) else None
 
     def note(self, message: Message, number: int) -> None:
         """Remember a message that was journalled under a number; nothing at QoS 0."""
         if message.qos == 0:
             return
         self._seen.pop(message.mid, None)  # the newest last
-        self._seen[message.mid] = (_checksum(message), number)
+        self._seen[message.mid] = (checksum(message), number)
         if len(self._seen) > REMEMBERED_MAX:
             self._seen.popitem(last=False)
 
@@ -53,6 +53,6 @@ class Redelivery:
         self._seen.clear()
 
 
-def _checksum(message: Message) -> int:
-    payload = message.payload
-    return zlib.crc32(payload if isinstance(payload, bytes) else b"", zlib.crc32(message.topic.encode()))
+def checksum(message: Message) -> int:
+    """Return a CRC 32 of topic and payload."""
+    return zlib.crc32(message.raw, zlib.crc32(message.topic.encode()))

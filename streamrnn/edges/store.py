@@ -31,10 +31,8 @@ from streamrnn.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
-PARKED_MAX = 1000
+PARKED_MAX = 1000  # keys, where nothing else is said
 JOURNAL_BYTES_MAX = 64 << 20  # then a checkpoint is due, however few events a pipeline had
-
-
 PARKED_BYTES_MAX = 64 << 20  # likewise, of streams parked since the newest checkpoint
 
 
@@ -217,10 +215,9 @@ class Store:
             The disk failed or is full; what was there before still is.
         """
         journal = self.journal
-        if journal.durability != "process":
-            journal.sync()  # a checkpoint that outlives what it was made of would be counted twice
+        journal.sync()  # a checkpoint that outlives what it was made of would be counted twice
         if (journal.kept if journal.durability == "process" else journal.durable) < copy.manifest.position:
-            raise OSError(None, self.journal.fault or "the journal cannot be written")
+            raise OSError(None, journal.fault or "the journal cannot be written")
         self.parking[copy.manifest.pipeline].sync()
         self.counts["checkpoint_bytes"] = checkpoint.write(self.disk, copy.manifest, copy.arrays)
 
