@@ -70,8 +70,9 @@ def test_retained_message_is_given_to_a_later_subscriber() -> None:
                 await writer.subscribed()
                 writer.publish("status", b"online", 1, retain=True)
                 await writer.settled()
-            (got,) = await collected(broker, [("status", 1)], [], 1)
-            assert (got.payload, got.retain) == (b"online", True)
+            got = await collected(broker, [("status", 1)], [], 1)
+            # amqtt acknowledges before it passes on: who subscribes in between gets it a second time, as news.
+            assert (b"online", True) in {(message.payload, message.retain) for message in got}
 
     asyncio.run(scenario())
 
