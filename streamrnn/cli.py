@@ -63,23 +63,32 @@ def run(
     configs: Annotated[
         list[Path], typer.Argument(metavar="CONFIG...", help="YAML configurations; several run as one.")
     ],
+    watch: Annotated[bool, typer.Option("--watch", help="Reload when a configuration is edited.")] = False,
 ) -> None:
-    """Run the daemon: subscribe, answer every event, learn, publish, until SIGTERM or Ctrl-C.
+    """Run the daemon: subscribe, answer every event, learn, publish, until SIGTERM or Ctrl-C. SIGHUP reloads.
 
     Example: streamrnn run config/telemetry.yaml
 
-    Example: streamrnn run hall-1.yaml hall-2.yaml
+    Example: streamrnn run --watch hall-1.yaml hall-2.yaml
     """
-    loaded = [(str(path), config.load(path)) for path in configs]
-    log_to_stderr()
     from streamrnn.build import merge
+
+    def read() -> config.Config:
+        return merge([(str(path), config.load(path)) for path in configs])
+
+    loaded = read()
+    log_to_stderr()
+    from streamrnn.reload import watching
     from streamrnn.service import Service, signals
     from streamrnn.systemd import Notifier, supervised
 
     async def serve() -> None:
-        service = Service(merge(loaded))
+        service = Service(loaded, read)
         with signals(service):
-            async with supervised(service, Notifier(os.environ)):
+            async with (
+                supervised(service, Notifier(os.environ)),
+                watching(configs if watch else (), service.reloader),
+            ):
                 await service.run()
 
     run_async(serve())

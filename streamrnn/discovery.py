@@ -101,6 +101,13 @@ class Discovery:
         self._take_back_strangers()
         self.announce_all()  # it may be another version that describes them otherwise
 
+    def reconfigure(self, config: Config, pipelines: Mapping[str, Pipeline[Any]]) -> None:
+        """Go on with other pipelines; their devices are announced anew, and those of others taken back."""
+        self.config, self.pipelines = config, dict(pipelines)
+        self._seen.clear()
+        self._take_back_strangers()
+        self.announce_all()
+
     async def run(self, connection: Connection, connected: asyncio.Event) -> None:
         """Announce streams as they come, until cancelled."""
         for name, spec in self.config.pipelines.items():

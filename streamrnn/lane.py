@@ -41,8 +41,6 @@ class Lane:
     ----------
     done
         Messages below this number are processed, and their outputs handed to the connection.
-    between
-        Set while no message is half processed: a text of many characters gives the loop away in between.
     arrival
         Epoch seconds at which its newest message came; 0 before the first.
     steps, ends
@@ -63,8 +61,9 @@ class Lane:
         self.idle = asyncio.Event()
         self.idle.set()
         self.done = 0
-        self.between = asyncio.Event()
-        self.between.set()
+        self._between = asyncio.Event()  # a text of many characters gives the loop away while it is half processed
+        self._between.set()
+        self._waited_for = 0
         self.arrival = 0.0
         self.steps = Durations()
         self.ends = Durations()
@@ -87,6 +86,15 @@ class Lane:
         for number, message in messages:
             self.put(number, message)
 
+    async def rest(self) -> None:
+        """Return when no message is half processed, which stays so until the caller gives the loop away."""
+        self._waited_for += 1
+        try:
+            while not self._between.is_set():
+                await self._between.wait()
+        finally:
+            self._waited_for -= 1
+
     async def run(self, connection: Connection, connected: asyncio.Event) -> None:
         """Process messages in order until cancelled, and publish what comes of them.
 
@@ -99,7 +107,7 @@ class Lane:
             while self.queue and (mark := time.monotonic_ns()) - began < TURN_NS:
                 was_full = self.full
                 number, message = self.queue.popleft()
-                self.between.clear()
+                self._between.clear()
                 for output in self.answering(self.pipeline, number, message):
                     now = time.monotonic_ns()
                     self.steps.note(now - mark)
@@ -109,10 +117,12 @@ class Lane:
                     if mark - began >= TURN_NS:  # a long text, or a slow model
                         await self.let_others(connection)
                         began = mark = time.monotonic_ns()
-                self.between.set()
+                self._between.set()
                 self.done = number + 1
                 if was_full:
                     connection.resume()
+                if self._waited_for:
+                    break
             if not self.queue:
                 self.filled.clear()
                 self.idle.set()

@@ -6,12 +6,11 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from streamrnn.beside import beside
-from streamrnn.budget import budget
 from streamrnn.build import STATE_TOPIC, build_pipelines, mqtt_settings
 from streamrnn.config import Config
 from streamrnn.discovery import Discovery
@@ -23,9 +22,10 @@ from streamrnn.keeping import open_store
 from streamrnn.lane import Lane, unkept
 from streamrnn.pipeline import Pipeline
 from streamrnn.privacy import notices
+from streamrnn.reload import Reloader
 from streamrnn.selftest import SelfTest
 from streamrnn.upkeep import Upkeep
-from streamrnn.warm import warm
+from streamrnn.warm import warm_aloud
 
 log = logging.getLogger(__name__)
 
@@ -42,15 +42,20 @@ class Service:
     ----------
     config
         What to run.
+    read
+        The configuration as its files have it now, for a reload.
 
     Attributes
     ----------
+    lanes
+        One for each pipeline, exchanged by a reload.
     ready
         Set when kernels are warm, what was kept is recovered, and subscriptions are granted.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, read: Callable[[], Config] | None = None) -> None:
         self.config = config
+        self.reloader = Reloader(self, read or (lambda: config))
         self.ready = asyncio.Event()
         self.stopping = asyncio.Event()
         self.connected = asyncio.Event()
@@ -60,6 +65,9 @@ class Service:
         self.upkeep: Upkeep | None = None
         self.selftest = SelfTest((), publish=False)
         self.discovery = Discovery(config, {})
+        self._group = asyncio.TaskGroup()  # of all that runs while messages are taken
+        self._running: dict[Lane, asyncio.Task[None]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
         """Run until stopped: by a signal (see `signals`) or by `stop`.
@@ -84,11 +92,7 @@ class Service:
     async def _begin(self) -> None:
         """Compile, recover, serve."""
         for name, spec in self.config.pipelines.items():
-            ceiling = budget(spec).total
-            if ceiling > spec.limits.memory_mb * 2**20:
-                log.warning("%s: may need %d MiB with all its keys, above limits.memory_mb", name, ceiling >> 20)
-            log.info("%s: compiling kernels, or loading them from the cache", name)
-            if not await beside(lambda spec=spec: warm(spec), self.stopping, "warm"):  # type: ignore[misc]
+            if not await beside(lambda name=name, spec=spec: warm_aloud(name, spec), self.stopping, "warm"):  # type: ignore[misc]
                 return
         pipelines = build_pipelines(self.config)
         with ExitStack() as stack:
@@ -104,43 +108,68 @@ class Service:
 
     async def _serve(self, pipelines: dict[str, Pipeline[Any]]) -> None:
         """Take messages and answer them until it is time to stop."""
-        answering = self.store.answers if self.store is not None else unkept
-        for name, pipeline in pipelines.items():
-            spec = self.config.pipelines[name]
-            self.lanes.append(Lane(pipeline, spec.output, spec.limits.queue, answering))
-        topics: dict[str, int] = {}
-        for spec in self.config.pipelines.values():
-            for topic in spec.input.topic:
-                topics[topic] = max(spec.input.qos, topics.get(topic, 0))
-        self.selftest = SelfTest(list(topics), self.config.mqtt.self_test)
+        self.lanes += [self.lane(self.config, pipeline) for pipeline in pipelines.values()]
+        self.selftest = SelfTest(list(_inputs(self.config)), self.config.mqtt.self_test)
         self.discovery = Discovery(self.config, pipelines)
         self.discovery.recall()
-        for topic in self.discovery.topics:
-            topics.setdefault(topic, 1)
-        connection = Connection(mqtt_settings(self.config), list(topics.items()), self.take, self._on_state)
+        connection = Connection(mqtt_settings(self.config), self._topics(), self.take, self._on_state)
         self.connection = connection
         try:
-            async with asyncio.TaskGroup() as group:
+            async with self._group as group:
                 if self.store is not None:
                     self.upkeep = Upkeep(self.store, self.lanes, connection, self._say_state)
                     self.upkeep.take_up()
-                tasks = [group.create_task(connection.run(), name="mqtt")]
+                self._spawn(connection.run(), "mqtt")
                 for lane in self.lanes:
-                    running = lane.run(connection, self.connected)
-                    tasks.append(group.create_task(running, name=f"pipeline {lane.pipeline.name}"))
-                tasks.append(group.create_task(self._report(), name="report"))
-                tasks.append(group.create_task(self.selftest.run(connection), name="self-test"))
-                tasks.append(group.create_task(self.discovery.run(connection, self.connected), name="discovery"))
+                    self.start(lane)
+                self._spawn(self._report(), "report")
+                self._spawn(self.selftest.run(connection), "self-test")
+                self._spawn(self.discovery.run(connection, self.connected), "discovery")
                 if self.upkeep is not None:
-                    tasks.append(group.create_task(self.upkeep.run(), name="upkeep"))
+                    self._spawn(self.upkeep.run(), "upkeep")
+                self._spawn(self.reloader.run(), "reload")
                 announce = group.create_task(self._announce(connection), name="announce")
                 await self.stopping.wait()
                 announce.cancel()
                 await self._drain(connection)
-                for task in tasks:
+                for task in (*self._tasks, *self._running.values()):
                     task.cancel()
         finally:
             self._log_status()
+            for lane in self.lanes:
+                lane.pipeline.close()
+
+    # Lanes, which a reload exchanges
+
+    def lane(self, config: Config, pipeline: Pipeline[Any]) -> Lane:
+        """Return the lane of a pipeline of a configuration; see `start`."""
+        spec = config.pipelines[pipeline.name]
+        return Lane(pipeline, spec.output, spec.limits.queue, unkept if self.store is None else self.store.answers)
+
+    def start(self, lane: Lane) -> None:
+        """Run a lane."""
+        assert self.connection is not None  # noqa: S101
+        running = lane.run(self.connection, self.connected)
+        self._running[lane] = self._group.create_task(running, name=f"pipeline {lane.pipeline.name}")
+
+    async def halt(self, lane: Lane) -> None:
+        """Run a lane no more, from between two messages on."""
+        await lane.rest()
+        task = self._running.pop(lane)
+        task.cancel()
+        await asyncio.wait({task})
+
+    def go_on_with(self, config: Config) -> None:
+        """Have the other parts follow: the lanes are those of this configuration now."""
+        assert self.connection is not None  # noqa: S101
+        fresh = [topic for topic in _inputs(config) if topic not in _inputs(self.config)]
+        self.config = config
+        self.discovery.reconfigure(config, {lane.pipeline.name: lane.pipeline for lane in self.lanes})
+        self.connection.change(self._topics())
+        self.connection.resume()  # a queue may have more room now
+        if fresh:
+            self.selftest = SelfTest(fresh, config.mqtt.self_test)
+            self._spawn(self.selftest.run(self.connection), "self-test")
 
     def stop(self) -> None:
         """Ask the service to drain and end."""
@@ -185,6 +214,15 @@ class Service:
         for lane in lanes:
             lane.put(number, message)
         return upkeep.may_acknowledge(number, message) or None
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run something until the end of the service."""
+        self._tasks = [task for task in self._tasks if not task.done()]
+        self._tasks.append(self._group.create_task(work, name=name))
+
+    def _topics(self) -> list[tuple[str, int]]:
+        """Return what is subscribed to."""
+        return list((dict.fromkeys(self.discovery.topics, 1) | _inputs(self.config)).items())
 
     def _on_state(self, state: str) -> None:
         if state == "lost":
@@ -239,8 +277,8 @@ class Service:
         try:
             async with asyncio.timeout(DRAIN_S if self.connected.is_set() else 0):
                 connection.stop_receiving()
-                for lane in self.lanes:
-                    await lane.idle.wait()
+                while busy := [lane for lane in self.lanes if not lane.idle.is_set()]:
+                    await busy[0].idle.wait()
                 await connection.settled()
         except TimeoutError:
             waiting = sum(len(lane.queue) for lane in self.lanes)
@@ -256,9 +294,18 @@ class Service:
             log.warning("stopping: without the broker's goodbye")
 
 
+def _inputs(config: Config) -> dict[str, int]:
+    """Return the topic filters of all pipelines, each with its QoS."""
+    topics: dict[str, int] = {}
+    for spec in config.pipelines.values():
+        for topic in spec.input.topic:
+            topics[topic] = max(spec.input.qos, topics.get(topic, 0))
+    return topics
+
+
 @contextmanager
 def signals(service: Service) -> Iterator[None]:
-    """SIGTERM and SIGINT ask the service to stop; a second one ends the process at once."""
+    """SIGTERM and SIGINT ask the service to stop; a second one ends the process at once. SIGHUP: it reloads."""
     loop = asyncio.get_running_loop()
 
     def on_signal() -> None:
@@ -269,8 +316,9 @@ def signals(service: Service) -> Iterator[None]:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    loop.add_signal_handler(signal.SIGHUP, service.reloader.asked.set)
     try:
         yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)

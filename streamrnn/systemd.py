@@ -18,6 +18,7 @@ from streamrnn.service import Service
 log = logging.getLogger(__name__)
 
 TICK_S = 5.0  # from one status to the next, at most
+RELOAD_S = 600.0  # that a reload may take
 EXTENSION_S = 60.0  # that the start may go on for after each word of it
 
 
@@ -99,6 +100,7 @@ async def supervised(service: Service, notifier: Notifier) -> AsyncIterator[None
     if not notifier:
         yield
         return
+    service.reloader.on_reload = lambda going: _tell_reload(service, notifier, going)
     task = asyncio.create_task(_tell(service, notifier), name="systemd")
     try:
         yield
@@ -123,6 +125,17 @@ async def _tell(service: Service, notifier: Notifier) -> None:
             notifier.send("WATCHDOG=1", f"STATUS={watch.status()}")
         await _within(tick_s, service.stopping)
     notifier.send("STOPPING=1", "STATUS=stopping: answering what was taken")
+
+
+def _tell_reload(service: Service, notifier: Notifier, going: bool) -> None:
+    if not service.ready.is_set():
+        return  # READY=1 is still to come, and means more
+    if going:
+        now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        extension_us = int(RELOAD_S * 1e6)  # kernels may have to be compiled
+        notifier.send("RELOADING=1", f"MONOTONIC_USEC={now_us}", f"EXTEND_TIMEOUT_USEC={extension_us}")
+    else:
+        notifier.send("READY=1")
 
 
 async def _within(seconds: float, *events: asyncio.Event) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 
 from streamrnn.edges.mqtt import Connection
@@ -30,7 +30,7 @@ class Upkeep:
     store
         Recovered.
     lanes, connection
-        Of the service.
+        Of the service; a reload exchanges lanes while it holds `writing`.
     on_fault
         Told when the store's fault changes.
     """
@@ -44,10 +44,10 @@ class Upkeep:
         self.on_fault = on_fault
         self._owed: deque[tuple[int, Message]] = deque()  # journalled, to be acknowledged when that is safe
         self._sync_now = asyncio.Event()
-        self._handed: dict[str, deque[tuple[int, int]]] = {lane.pipeline.name: deque() for lane in lanes}
+        self._handed: defaultdict[str, deque[tuple[int, int]]] = defaultdict(deque)
         self._fault: str | None = None
         self._not_before = 0.0  # monotonic, of the next checkpoint
-        self._writing = asyncio.Lock()
+        self.writing = asyncio.Lock()  # of a checkpoint
 
     def take_up(self) -> None:
         """Hand the lanes what was journalled before the last end, and whose outputs the broker may not have."""
@@ -76,7 +76,7 @@ class Upkeep:
     async def finish(self) -> None:
         """Make what a clean end leaves: nothing to acknowledge, and a checkpoint of every pipeline with news."""
         self._mark()
-        for lane in self.lanes:
+        for lane in list(self.lanes):
             name = lane.pipeline.name
             # With messages left, outputs may come that the broker does not take any more: nothing is waited for.
             if not lane.idle.is_set() or self.connection.through < self.connection.issued:
@@ -118,7 +118,7 @@ class Upkeep:
             if self._fault != self.store.fault:
                 self._fault = self.store.fault
                 self.on_fault()
-            for lane in self.lanes:
+            for lane in list(self.lanes):
                 if time.monotonic() >= self._not_before and self.store.due(lane.pipeline.name):
                     await self._checkpoint(lane)
 
@@ -142,8 +142,10 @@ class Upkeep:
 
     async def _checkpoint(self, lane: Lane) -> None:
         """Copy a pipeline between two messages; when the broker has its outputs, write that beside the loop."""
-        async with self._writing:
-            await lane.between.wait()
+        async with self.writing:
+            if lane not in self.lanes:
+                return  # a reload was first
+            await lane.rest()
             name, issued = lane.pipeline.name, self.connection.issued
             copy = self.store.copy(name, idle=not lane.queue)
             await self.connection.acknowledged(issued)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import msgspec
 
+from streamrnn.budget import budget
 from streamrnn.build import build_pipeline
 from streamrnn.events import Message, Record
 from streamrnn.kernels.jit import seal
 from streamrnn.pipeline import Pipeline
 from streamrnn.specs import Pipeline as PipelineSpec
+
+log = logging.getLogger(__name__)
 
 
 def sample_messages(spec: PipelineSpec, count: int) -> list[Message]:
@@ -26,6 +30,15 @@ def sample_messages(spec: PipelineSpec, count: int) -> list[Message]:
             record = {field: float(i % 7) for field in spec.input.fields}
         messages.append(Message("warm", record, key="warm", arrival=float(i)))
     return messages
+
+
+def warm_aloud(name: str, spec: PipelineSpec) -> None:
+    """`warm`, and say so: it may take a minute. Say, too, when the pipeline may need more memory than it should."""
+    ceiling = budget(spec).total
+    if ceiling > spec.limits.memory_mb * 2**20:
+        log.warning("%s: may need %d MiB with all its keys, above limits.memory_mb", name, ceiling >> 20)
+    log.info("%s: compiling kernels, or loading them from the cache", name)
+    warm(spec)
 
 
 def warm(spec: PipelineSpec) -> None:

@@ -20,8 +20,11 @@ LIMIT_S = 120.0  # for a test that hangs, never for one that passes
 class Daemon:
     """`streamrnn run` over a configuration text, behind the words of another command if there are any."""
 
-    def __init__(self, directory: Path, config: str, prefix: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, directory: Path, config: str, prefix: tuple[str, ...] = (), options: tuple[str, ...] = ()
+    ) -> None:
         self._prefix = prefix
+        self._options = options
         self.path = directory / "streamrnn.yaml"
         self.path.write_text(config)
         self._lines: list[str] = []
@@ -29,7 +32,7 @@ class Daemon:
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Daemon:
-        command = [*self._prefix, sys.executable, "-m", "streamrnn", "run", str(self.path)]
+        command = [*self._prefix, sys.executable, "-m", "streamrnn", "run", *self._options, str(self.path)]
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read, name="daemon log")
         self._reader.start()

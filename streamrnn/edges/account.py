@@ -61,6 +61,13 @@ class Account:
         self.older = self.saved if self.saved[0] >= 0 else (position, count)
         self.saved = (position, count)
 
+    def go_on(self, position: int, waiting: int) -> None:
+        """Be done with what is below `position`, with `waiting` messages to come; a new checkpoint is due."""
+        self.position = position
+        self.sent = max(self.sent, position)
+        self.noted = self.count + waiting
+        self.saved = (-1, self.saved[1])
+
     def needed(self, following: int) -> int:
         """Return the first message of the journal a restart may need; `following` is the next to come.
 

@@ -141,6 +141,13 @@ class Link(aiomqtt.Client):
             raise Unreachable("connection closed") from exc
         return [code.value if isinstance(code, ReasonCode) else code for code in codes]
 
+    async def unsubscribed(self, topics: Sequence[str]) -> None:
+        """Unsubscribe, and wait for the broker's answer."""
+        try:
+            await self.unsubscribe(list(topics), timeout=math.inf)
+        except aiomqtt.MqttError as exc:
+            raise Unreachable("connection closed") from exc
+
     def acknowledge(self, message: Message) -> None:
         """Tell the broker that a message is ours now; nothing at QoS 0."""
         if message.qos:

@@ -74,6 +74,9 @@ class Connection:
         self._held = Held()
         self._owed: dict[int, Message] = {}  # by packet id: taken, to be acknowledged by the receiver
         self._deaf = False
+        self._standing: dict[str, int] = {}  # QoS asked for, of the filters subscribed to by this connection
+        self._unwanted: set[str] = set()  # filters that the broker's session may still have
+        self._changed = asyncio.Event()
         self._link: Link | None = None
         self._granted = asyncio.Event()
         self._fault: Exception | None = None
@@ -140,6 +143,18 @@ class Connection:
         await self._granted.wait()
         if self._ended is not None:
             raise self._ended
+
+    def change(self, topics: Sequence[tuple[str, int]]) -> None:
+        """Subscribe to these from now on, and to no others; see `subscribed` for when the broker has granted it.
+
+        What is subscribed to already, and stays, is not touched.
+        """
+        self._unwanted |= dict(self.topics).keys()
+        self._unwanted -= dict(topics).keys()
+        self.topics = tuple(topics)
+        if self._ended is None:
+            self._granted.clear()
+        self._changed.set()
 
     def publish(self, topic: str, payload: bytes, qos: int, retain: bool = False) -> None:
         """Publish without waiting.
@@ -239,15 +254,15 @@ class Connection:
             await asyncio.sleep(patience.delay_s())
 
     async def _serve(self, link: Link) -> str:
-        """Subscribe and wait; returns why the connection was lost."""
-        subscribing = asyncio.create_task(self._subscribe(link), name="mqtt subscribe")
+        """Keep the subscriptions as they are to be; returns why the connection was lost."""
+        self._standing.clear()
+        subscribing = asyncio.create_task(self._keep_subscribed(link), name="mqtt subscribe")
         faulty = asyncio.create_task(self._faulty.wait(), name="mqtt fault")
-        ends: set[asyncio.Future[Any]] = {link.lost, faulty}
         try:
-            await asyncio.wait({subscribing, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            ends: set[asyncio.Future[Any]] = {subscribing, link.lost, faulty}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if subscribing.done():
                 subscribing.result()
-                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         except Unreachable as exc:
             link.abandon()
             return str(exc)
@@ -257,15 +272,29 @@ class Connection:
         self._raise_fault()
         return link.lost.result()
 
+    async def _keep_subscribed(self, link: Link) -> None:
+        while True:
+            self._changed.clear()
+            await self._subscribe(link)
+            await self._changed.wait()
+
     async def _subscribe(self, link: Link) -> None:
-        topics = self.topics
+        topics = [(topic, qos) for topic, qos in self.topics if self._standing.get(topic) != qos]
         granted = await link.subscribed(topics) if topics else []
+        self._standing.update(topics)
         for (topic, qos), got in zip(topics, granted, strict=False):
             if got >= 0x80:
                 self.counts["subscribe_refused"] += 1
                 log.error("the broker refused the subscription to %s", topic)
             elif got < qos:
                 log.warning("the broker grants QoS %d to %s, asked for %d", got, topic, qos)
+        if unwanted := sorted(self._unwanted):
+            await link.unsubscribed(unwanted)
+            for topic in unwanted:
+                self._unwanted.discard(topic)
+                self._standing.pop(topic, None)
+        if self._changed.is_set():
+            return  # while the broker answered: not all is granted
         self._granted.set()
         self._pace()
         self._tell("subscribed")

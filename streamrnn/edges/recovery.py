@@ -15,7 +15,6 @@ from contextlib import suppress
 import msgspec
 
 from streamrnn.edges import checkpoint
-from streamrnn.edges.account import Account
 from streamrnn.edges.disk import set_aside, words
 from streamrnn.edges.frames import Gap, Mark, Session
 from streamrnn.edges.processing import DEATHS_MAX
@@ -48,7 +47,7 @@ def recover(store: Store, going: Callable[[], bool] = lambda: True) -> bool:
 
 def _recover(store: Store, going: Callable[[], bool]) -> bool:
     began = time.monotonic()
-    damaged = {account.pipeline for account in store.accounts.values() if _load(store, account)}
+    damaged = {name for name in store.accounts if load(store, name)}
     reading = Reading(store.disk)
     marks = _scan(store, reading)
     following = max([reading.next, *(account.position for account in store.accounts.values())])
@@ -69,9 +68,17 @@ def _recover(store: Store, going: Callable[[], bool]) -> bool:
     return True
 
 
-def _load(store: Store, account: Account) -> bool:
-    """Restore the newest good checkpoint of a pipeline; whether there was none because of damage."""
-    name = account.pipeline
+def load(store: Store, name: str) -> bool:
+    """Restore the newest good checkpoint of a fresh pipeline; whether there was none because of damage.
+
+    Raises
+    ------
+    StateError
+        A good checkpoint does not fit the pipeline of its fingerprint.
+    OSError
+        The directory cannot be read, or what is not of this pipeline cannot be moved aside.
+    """
+    account = store.accounts[name]
     found = checkpoint.newest(store.disk, name, account.fingerprint)
     for problem in found.problems:
         store.counts["set_aside"] += 1

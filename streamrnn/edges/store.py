@@ -92,23 +92,42 @@ class Store:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.disk = disk
-        self.pipelines = pipelines
+        self.pipelines: dict[str, Pipeline[Any]] = {}
         self.every = every
         self.now = now
         self.processing: Processing = processing or Unwatched()
-        self.accounts = {name: Account(name, fingerprints[name]) for name in pipelines}
+        self.accounts: dict[str, Account] = {}
+        self.parking: dict[str, Parking] = {}
         self.journal = Journal(disk, durability)
-        self.parking = {
-            name: Parking(disk, name, fingerprints[name], __version__, parked_max.get(name, PARKED_MAX), now)
-            for name in pipelines
-        }
-        for name, pipeline in pipelines.items():
-            pipeline.parking = self.parking[name]
         self.memory = Redelivery()
-        self.tails: dict[str, list[tuple[int, Message]]] = {name: [] for name in pipelines}
+        self.tails: dict[str, list[tuple[int, Message]]] = {}
         self.left_out: set[int] = set()
         self.counts: Counter[str] = Counter()
         self.remembered = REMEMBERED_MAX  # messages the journal goes back, so that a redelivery is recognised
+        for name, pipeline in pipelines.items():
+            self.add(pipeline, fingerprints[name], parked_max.get(name, PARKED_MAX))
+
+    # Pipelines, which a reload exchanges while no checkpoint is written
+
+    def add(self, pipeline: Pipeline[Any], fingerprint: str, parked_max: int) -> None:
+        """Keep a fresh pipeline, instead of the one of its name if there is one."""
+        name = pipeline.name
+        self.pipelines[name] = pipeline
+        self.accounts[name] = Account(name, fingerprint)
+        self.tails[name] = []
+        self.parking[name] = Parking(self.disk, name, fingerprint, __version__, parked_max, self.now)
+        pipeline.parking = self.parking[name]
+
+    def exchange(self, pipeline: Pipeline[Any], parked_max: int) -> None:
+        """Keep a pipeline that goes on with the state of the one of its name."""
+        self.pipelines[pipeline.name] = pipeline
+        pipeline.parking = self.parking[pipeline.name]
+        self.parking[pipeline.name].keys_max = parked_max
+
+    def remove(self, name: str) -> None:
+        """Keep a pipeline no more. What the disk has of it stays there."""
+        del self.pipelines[name], self.accounts[name], self.parking[name]
+        self.tails.pop(name, None)
 
     def begin(self) -> None:
         """Give every pipeline that is new its first checkpoint, after recovery: the journal before is not for it.
@@ -230,7 +249,7 @@ class Store:
 
     def release(self) -> None:
         """Let go of files that nothing needs any more, on any thread: it waits for the disk."""
-        for parking in self.parking.values():
+        for parking in list(self.parking.values()):
             parking.release()
         self.journal.release(min(self._needed(), self.journal.next - self.remembered))
 
@@ -258,4 +277,4 @@ class Store:
 
     def _needed(self) -> int:
         """Return the first message of the journal that a restart may need."""
-        return min(account.needed(self.journal.next) for account in self.accounts.values())
+        return min(account.needed(self.journal.next) for account in list(self.accounts.values()))
