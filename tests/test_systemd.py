@@ -97,6 +97,19 @@ def test_ready_is_said_after_subscribing_then_it_is_heard_of_until_it_stops(
     assert not any("READY=1" in each and "EXTEND" in each for each in supervisor.heard)
 
 
+def test_a_reload_begins_and_ends_for_systemd_too(
+    supervisor: Supervisor, mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    with Daemon(tmp_path, CONFIG.format(url=mosquitto.url)) as daemon:
+        supervisor.until("WATCHDOG=1")
+        daemon.signal(signal.SIGHUP)
+        assert "MONOTONIC_USEC=" in supervisor.until("RELOADING=1")
+        supervisor.until("READY=1", times=2)
+        words = [each.split("=")[0] for each in supervisor.heard if each.startswith(("READY", "RELOADING"))]
+        assert ["READY", "RELOADING", "READY"] == words
+        assert daemon.stop() == 0
+
+
 def test_while_the_broker_is_away_it_asks_for_time_and_is_not_ready(supervisor: Supervisor, tmp_path: Path) -> None:
     with Daemon(tmp_path, CONFIG.format(url="mqtt://127.0.0.1:1")):
         said = supervisor.until("waiting for the broker", times=3)

@@ -71,6 +71,13 @@ def again(box: Box, before: str) -> float:
     return time.monotonic() - began
 
 
+def said(box: Box, words: str) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while words not in box.journal():
+        assert time.monotonic() < deadline, box.journal()
+        time.sleep(0.2)
+
+
 def test_it_is_active_when_subscriptions_are_granted_and_says_how_it_goes(box: Box, broker: Mosquitto) -> None:
     with Client(broker.port, "streamrnn/plant/#") as client:
         client.publish("plant/pump", '{"value": 1}')  # nobody waited: active is ready
@@ -92,6 +99,21 @@ def test_a_killed_service_is_back_with_what_it_had(box: Box, broker: Mosquitto) 
         # What the broker may not have had is sent again, so the first may come twice.
         got = client.until(lambda got: json.loads(got[-1].payload)["seq"] > 0)
         assert {0, 1} == {json.loads(each.payload)["seq"] for each in got}
+
+
+def test_it_is_reloaded_and_a_bad_file_changes_nothing(box: Box, broker: Mosquitto) -> None:
+    before = box.show("MainPID")
+    more = CONFIG + "  hall: {{input: {{topic: hall/+}}, model: {{hidden: 8}}}}\n"
+    box.write("/etc/streamrnn/streamrnn.yaml", more.format(url=broker.url))
+    box.systemctl("reload", "streamrnn")
+    said(box, "reload: done")
+    box.write("/etc/streamrnn/streamrnn.yaml", "pipelines: {plant: {input: {topik: plant/+}}}")
+    box.systemctl("reload", "streamrnn")
+    said(box, "reload: nothing is changed")
+    with Client(broker.port, "streamrnn/hall/#") as client:
+        client.publish("hall/lamp", '{"value": 1}')
+        assert client.outputs(1)[0]["seq"] == 0
+    assert (before, "active") == (box.show("MainPID"), box.show("ActiveState"))
 
 
 @pytest.mark.parametrize("how", [signal.SIGUSR1, signal.SIGSTOP])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from fake_disk import FakeDisk
@@ -12,7 +14,8 @@ from streamrnn.build import build_pipelines
 from streamrnn.edges.recovery import recover
 from streamrnn.edges.store import Copy, Store
 from streamrnn.events import Message
-from streamrnn.lane import Lane
+from streamrnn.lane import TURN_NS, Lane
+from streamrnn.specs import OutputTarget
 from streamrnn.upkeep import Upkeep
 
 MESSAGE = Message("plant/a", b'{"x": 1}', qos=1, mid=7)
@@ -21,13 +24,17 @@ MESSAGE = Message("plant/a", b'{"x": 1}', qos=1, mid=7)
 class Broker:
     """A connection whose broker has everything at once."""
 
-    issued = through = 0
+    issued = through = outstanding = 0
+    stuck = False
 
     def __init__(self) -> None:
         self.told: list[Message] = []
 
     async def acknowledged(self, _issued: int) -> None:
         """Nothing to wait for."""
+
+    def resume(self) -> None:
+        """Nothing is held."""
 
     def acknowledge(self, message: Message) -> None:
         self.told.append(message)
@@ -55,5 +62,37 @@ def test_what_comes_while_a_checkpoint_is_written_is_acknowledged_when_that_has_
         for pipeline in store.pipelines.values():
             pipeline.close()
         store.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_lane_rests_between_two_messages_also_when_each_takes_many_turns() -> None:
+    async def scenario() -> None:
+        begun: list[int] = []
+        ended: list[int] = []
+
+        def slowly(_pipeline: object, number: int, message: Message) -> Iterator[Any]:
+            begun.append(number)
+            for _ in range(3):
+                time.sleep(TURN_NS / 1e9)
+                yield message
+            ended.append(number)
+
+        (name, *_), pipelines = CONFIG.pipelines, build_pipelines(CONFIG)
+        lane = Lane(pipelines[name], OutputTarget(topic=None), 10, slowly)
+        lane.take_up((number, MESSAGE) for number in range(6))
+        broker: Any = Broker()
+        connected = asyncio.Event()
+        connected.set()
+        running = asyncio.create_task(lane.run(broker, connected))
+        await asyncio.sleep(0)  # so that it begins
+        for _ in range(3):
+            await asyncio.sleep(0)  # to the middle of a message
+            await lane.rest()
+            assert begun == ended
+        assert len(ended) < 6
+        running.cancel()
+        for pipeline in pipelines.values():
+            pipeline.close()
 
     asyncio.run(scenario())
