@@ -16,7 +16,7 @@ from streamrnn.edges.mqtt import Connection
 from streamrnn.events import Message, Output
 from streamrnn.keys import BRIDGE
 from streamrnn.pipeline import Pipeline
-from streamrnn.requests import Reply, taken
+from streamrnn.requests import Reply, take
 from streamrnn.specs import OutputTarget, output_topic
 
 TURN_NS = 10_000_000  # a pipeline processes before others get the loop
@@ -33,7 +33,7 @@ class Answering(Protocol):
 
 def unkept(pipeline: Pipeline[Any], number: int, message: Message) -> Iterator[Output | Reply]:  # noqa: ARG001
     """Take a message where nothing is kept."""
-    return taken(pipeline, message)
+    return take(pipeline, message)
 
 
 class Lane:

@@ -108,7 +108,7 @@ def concerns(pipeline: Pipeline[Any], message: Message) -> bool:
     return pipeline.keys.key(message.topic) is not None
 
 
-def taken(pipeline: Pipeline[Any], message: Message) -> Iterator[Output | Reply]:
+def take(pipeline: Pipeline[Any], message: Message) -> Iterator[Output | Reply]:
     """Have a pipeline take a message that concerns it: answer its events, or apply a request."""
     if message.topic.startswith(REQUEST):
         return iter((_applied(pipeline, message),))

@@ -34,7 +34,7 @@ from streamrnn.errors import StateError
 from streamrnn.events import Message, Output
 from streamrnn.fingerprint import fingerprint
 from streamrnn.pipeline import Pipeline
-from streamrnn.requests import IN_TURN, REQUEST, Reply, concerns, taken
+from streamrnn.requests import IN_TURN, REQUEST, Reply, concerns, take
 
 TEXT = """
 pipelines:
@@ -467,7 +467,7 @@ class Life:
                     count += 1
                     continue
                 count, chain = count + 1, zlib.crc32(message.payload, chain)
-                outputs = list(taken(pipeline, message))
+                outputs = list(take(pipeline, message))
                 for place, output in enumerate(outputs if number >= self.excused[name] else ()):
                     expected[name, number, place] = published(output)
                 self.counts["paused"] += pipeline.paused

@@ -28,7 +28,7 @@ from streamrnn.errors import StateError
 from streamrnn.events import Message, Output
 from streamrnn.learn.saved import Arrays
 from streamrnn.pipeline import Pipeline
-from streamrnn.requests import Reply, taken
+from streamrnn.requests import Reply, take
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ class Store:
             self.accounts[pipeline.name].done(number, None)
             return
         self.processing.begin(number)
-        yield from taken(pipeline, message)
+        yield from take(pipeline, message)
         self.processing.end()
         self.accounts[pipeline.name].done(number, message)
 

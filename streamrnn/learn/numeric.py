@@ -257,7 +257,7 @@ class NumericModel:
         answer: list[float] = stream.answer.tolist()
         seq = stream.seq
         stream.seq = seq + 1
-        stream.time = event.time
+        stream.time = float(event.time)
         # By place, since names cost as much again as the output itself.
         return NumericOutput(
             self.name,

@@ -154,7 +154,7 @@ class SymbolModel:
                 learner.after_step()
         seq = stream.seq
         stream.seq = seq + 1
-        stream.time = event.time
+        stream.time = float(event.time)
         return SymbolOutput(
             pipeline=self.name,
             key=stream.key,
