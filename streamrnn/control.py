@@ -29,6 +29,7 @@ BURST: Final = 20  # requests that may come at once
 PER_SECOND: Final = 10.0  # and in the long run
 REPLY_BYTES_MAX: Final = 65_536
 OUTSTANDING_MAX: Final = 1000  # publishes that wait for the broker, beyond which nothing is answered
+PROBLEMS_MAX: Final = 20  # of a configuration, in an answer; the log has all
 COMPLAINT_S: Final = 60.0
 
 
@@ -92,7 +93,7 @@ class Control:
         if unfit(message.topic) is not None:
             return  # a topic that the broker would put us off for
         self.counts["refused"] += 1
-        self._publish(refused(message, why))
+        self._publish(message, refused(message, why))
 
     async def run(self) -> None:
         """Reload when asked to, beside the events and one at a time, until cancelled."""
@@ -104,9 +105,11 @@ class Control:
             except StreamrnnError as error:
                 problems = [str(error)]
             if problems:
-                self.refuse(message, "reload: " + "; ".join(problems))
+                self.refuse(message, "reload: " + "; ".join(problems[:PROBLEMS_MAX]))
             else:
-                self._publish(done(message, {"pipelines": [lane.pipeline.name for lane in self.watched.lanes]}))
+                self._publish(
+                    message, done(message, {"pipelines": [lane.pipeline.name for lane in self.watched.lanes]})
+                )
 
     def _admit(self, message: Message) -> bool:
         """Whether there is room for a request: who floods us with them must not stand in the way of events."""
@@ -132,11 +135,11 @@ class Control:
     def _answer(self, name: str, request: Request, message: Message) -> None:
         match name:
             case "health":
-                self._publish(done(message, health(self.watched)))
+                self._publish(message, done(message, health(self.watched)))
             case "state/get":
                 pipeline = self._pipeline(request)
                 assert request.key is not None  # noqa: S101 `read` has seen to it
-                self._publish(done(message, stream_summary(pipeline, request.key)))
+                self._publish(message, done(message, stream_summary(pipeline, request.key)))
             case "reload":
                 if self.reload is None:
                     raise RequestError("reload: this service cannot, start it anew")
@@ -154,10 +157,9 @@ class Control:
                 return lane.pipeline
         raise RequestError("no pipeline has this name")
 
-    def _publish(self, reply: Reply) -> None:
+    def _publish(self, message: Message, reply: Reply) -> None:
         if len(reply.payload) > REPLY_BYTES_MAX:
-            log.warning("control: a reply of %d bytes on %s is too large", len(reply.payload), reply.topic)
-            return
+            reply = refused(message, f"the answer has {len(reply.payload)} bytes, limit {REPLY_BYTES_MAX}")
         if self.watched.connection is not None:
             self.watched.connection.publish(reply.topic, reply.payload, 1)
 

@@ -202,7 +202,10 @@ class Pipeline(Generic[S]):
         for name in KEYS, PAUSED:
             if name not in arrays:
                 raise StateError(f"{name}: missing")
-        self.paused = bool(arrays[PAUSED])
+        paused = arrays[PAUSED]
+        if paused.dtype != np.bool_ or paused.shape != ():
+            raise StateError(f"{PAUSED}: expected bool (), got {paused.dtype} {paused.shape}")
+        self.paused = bool(paused)
         restore(self.model, arrays, "model.")
         for key in decode_text(KEYS, arrays[KEYS]):
             self.streams[key] = self.model.open_stream(key)
