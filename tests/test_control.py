@@ -167,7 +167,8 @@ def test_a_retained_request_is_refused(broker: Mosquitto, tmp_path: Path) -> Non
     with Client(broker.port, RESPONSE + "#", "streamrnn/plant/+") as client:
         ask(client, "learn/pause", retain=True, pipeline="plant", transaction="old")
         client.flush()
-        with Daemon(tmp_path, text_for(broker)) as daemon:
+        # Without `all`, whose subscription matches too: a broker sends what it retains once for each.
+        with Daemon(tmp_path, text_for(broker).partition("  all:")[0]) as daemon:
             (told,) = answers(client.wait_for(1))
             daemon.says("ready")
             health = asked(client, "health")
@@ -325,7 +326,7 @@ def test_a_pause_outlives_a_kill_and_the_next_start_without_control(broker: Mosq
                 client.publish(topic(i), payload(i))
             client.until(lambda got: json.loads(got[-1].payload).get("time") == 1.7e9 + 60 * 159)
             assert daemon.stop() == 0
-        assert "plant: 60 events, 3 keys, learning paused" in daemon.log
+        assert "3 keys, learning paused" in daemon.log
         new = [json.loads(each.payload) for each in client.taken if plain(each.payload) not in before]
     assert 60 == len(new)
     assert 1 == len({output["updates"] for output in new})
@@ -350,7 +351,8 @@ pipelines:
         for name in ("state", "request/health", "response/health"):
             client.publish(f"plant/bridge/{name}", '{"x": 1}')
         client.publish("plant/fine", '{"x": 1}')
-        came = client.until(lambda got: got[-1].topic == "streamrnn/fine")
+        came = client.until(lambda got: any(each.topic == "streamrnn/fine" for each in got))
         assert daemon.stop() == 0
-    assert {"streamrnn/fine", BRIDGE + "state", BRIDGE + "info"} == {each.topic for each in came}
+    assert {"streamrnn/fine"} == {each.topic for each in came} - {BRIDGE + "state", BRIDGE + "info"}
+    assert {b"online", b"offline"} >= {each.payload for each in came if each.topic == BRIDGE + "state"}
     assert "3 output_reserved" in daemon.log
