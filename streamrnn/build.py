@@ -13,7 +13,7 @@ from streamrnn.codecs import Codec
 from streamrnn.config import Config
 from streamrnn.edges.endpoint import Settings, Will
 from streamrnn.errors import ConfigError
-from streamrnn.keys import KeyTemplate
+from streamrnn.keys import BRIDGE, KeyTemplate
 from streamrnn.learn.member import Member
 from streamrnn.learn.numeric import NumericModel
 from streamrnn.learn.realtime import RealTimeLearner
@@ -21,7 +21,8 @@ from streamrnn.learn.symbols import SymbolModel
 from streamrnn.pipeline import Pipeline
 from streamrnn.specs import Pipeline as PipelineSpec
 
-STATE_TOPIC = "streamrnn/bridge/state"
+STATE_TOPIC = BRIDGE + "state"
+INFO_TOPIC = BRIDGE + "info"
 
 
 def build_pipeline(name: str, spec: PipelineSpec, seed: int) -> Pipeline[Any]:

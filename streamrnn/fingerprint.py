@@ -11,7 +11,7 @@ from streamrnn.budget import ngram_room, window_history
 from streamrnn.learn.ngram import NGram
 from streamrnn.specs import Pipeline as PipelineSpec
 
-FORMAT = 2  # of what the parts of a pipeline save
+FORMAT = 3  # of what the parts of a pipeline save
 
 
 def fingerprint(name: str, spec: PipelineSpec, seed: int) -> str:

@@ -69,27 +69,28 @@ class Health:
 
     def ready(self, _accept: str) -> Answer:
         """200 while events are taken, answered and kept; else 503 with the reasons why not."""
-        why = self._obstacles()
+        why = obstacles(self.watched)
         return _json(503, {"status": "not ready", "why": why}) if why else _json(200, {"status": "ready"})
 
     def version(self, _accept: str) -> Answer:
         """Tell the versions."""
         return _json(200, versions())
 
-    def _obstacles(self) -> list[str]:
-        watched = self.watched
-        if watched.stopping.is_set():
-            return ["stopping"]
-        if watched.connection is None:
-            return ["starting: kernels are compiled, or what was kept is recovered"]
-        why = []
-        if not watched.connected.is_set():
-            why.append("not connected to the broker")
-        elif not watched.ready.is_set():
-            why.append("subscriptions are not granted yet")
-        if watched.store is not None and watched.store.fault is not None:
-            why.append(f"not keeping: {watched.store.fault}")
-        return why
+
+def obstacles(watched: Watched) -> list[str]:
+    """Return why events are not taken, answered or kept at present; empty when they are."""
+    if watched.stopping.is_set():
+        return ["stopping"]
+    if watched.connection is None:
+        return ["starting: kernels are compiled, or what was kept is recovered"]
+    why = []
+    if not watched.connected.is_set():
+        why.append("not connected to the broker")
+    elif not watched.ready.is_set():
+        why.append("subscriptions are not granted yet")
+    if watched.store is not None and watched.store.fault is not None:
+        why.append(f"not keeping: {watched.store.fault}")
+    return why
 
 
 def _json(status: int, told: dict[str, Any]) -> Answer:

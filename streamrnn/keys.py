@@ -13,6 +13,7 @@ CACHED_TOPIC_CHARACTERS_MAX = 256  # a topic may have 65,535 bytes, and topics c
 
 KEY_MAX = 512  # characters of a key
 KEY_LEVELS_MAX = 100  # with as many of the output's own, below the 200 that mosquitto takes before it disconnects
+BRIDGE = "streamrnn/bridge/"  # what is below is between us and who watches over us, and nobody's event
 HOLE = "\0"  # where a value of the payload goes; no topic holds one
 
 _PLACEHOLDER = re.compile(r"\{([1-9][0-9]{0,3}|payload\.[^{}]+)\}")
@@ -138,7 +139,7 @@ class KeyTemplate:
         self._known: dict[str, str | None] = {}
 
     def key(self, topic: str) -> str | None:
-        """The key of a topic, or None when no filter matches it. Recent topics are remembered."""
+        """The key of a topic, or None when no filter matches it, or it is of ours. Recent topics are remembered."""
         try:
             return self._known[topic]
         except KeyError:
@@ -167,6 +168,8 @@ class KeyTemplate:
         return name if len(self.filters) > 1 or {"+", "#"} & set(levels) else "/".join(levels)
 
     def _find(self, topic: str) -> str | None:
+        if topic.startswith(BRIDGE):
+            return None
         for topic_filter in self.filters:
             levels = matched_levels(topic_filter, topic)
             if levels is not None:

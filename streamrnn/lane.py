@@ -14,7 +14,9 @@ import msgspec
 from streamrnn.durations import Durations
 from streamrnn.edges.mqtt import Connection
 from streamrnn.events import Message, Output
+from streamrnn.keys import BRIDGE
 from streamrnn.pipeline import Pipeline
+from streamrnn.requests import Reply, take
 from streamrnn.specs import OutputTarget, output_topic
 
 TURN_NS = 10_000_000  # a pipeline processes before others get the loop
@@ -24,14 +26,14 @@ STUCK_MAX = 15_000  # likewise, when answering makes the room without which ackn
 
 
 class Answering(Protocol):
-    """Has a pipeline answer a message, and notes that it has."""
+    """Has a pipeline take a message, and notes that it has."""
 
-    def __call__(self, pipeline: Pipeline[Any], number: int, message: Message) -> Iterator[Output]: ...
+    def __call__(self, pipeline: Pipeline[Any], number: int, message: Message) -> Iterator[Output | Reply]: ...
 
 
-def unkept(pipeline: Pipeline[Any], number: int, message: Message) -> Iterator[Output]:  # noqa: ARG001
-    """Answer a message where nothing is kept."""
-    return pipeline.answers(message)
+def unkept(pipeline: Pipeline[Any], number: int, message: Message) -> Iterator[Output | Reply]:  # noqa: ARG001
+    """Take a message where nothing is kept."""
+    return take(pipeline, message)
 
 
 class Lane:
@@ -141,11 +143,17 @@ class Lane:
                 async with asyncio.timeout(SETTLE_S):
                     await connection.settled(below=OUTSTANDING_MAX // 2)
 
-    def publish(self, connection: Connection, message: Message, output: Output, now_ns: int) -> None:
-        """Publish an output, with the time it took since its message arrived until `now_ns`."""
+    def publish(self, connection: Connection, message: Message, output: Output | Reply, now_ns: int) -> None:
+        """Publish an output, with the time it took since its message arrived until `now_ns`; or a reply."""
+        if isinstance(output, Reply):
+            connection.publish(output.topic, output.payload, 1)
+            return
         if self.target.topic is None:
             return
         latency_us = (now_ns - message.clock_ns) / 1000.0
         topic = output_topic(self.target.topic, output.pipeline, output.key)
+        if topic.startswith(BRIDGE):  # by a key that a stranger chose: it would be a request of ours to ourselves
+            self.pipeline.counts["output_reserved"] += 1
+            return
         payload = self.pipeline.codec.encode(msgspec.structs.replace(output, latency_us=latency_us))
         connection.publish(topic, payload, self.target.qos, self.target.retain)

@@ -42,7 +42,14 @@ Family = TypeVar("Family", CounterMetricFamily, GaugeMetricFamily)
 
 PREFIX = "streamrnn_"
 VALUES_AMISS = ("missing", "not_finite", "out_of_range", "bad_time")  # of an event that was answered all the same
-NO_DROPS = ("events", "retained", "keys_let_go", *VALUES_AMISS)  # in a pipeline's counts, no messages let go
+NO_DROPS = (
+    "events",
+    "retained",
+    "paused",
+    "keys_let_go",
+    "streams_reset",
+    *VALUES_AMISS,
+)  # in a pipeline's counts, no messages let go
 
 # What is counted by the connection, the journal and the store: name in their counts, name here, help.
 CONNECTION = (

@@ -12,6 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from streamrnn.codecs import Codec
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 COMPLAINT_SECONDS = 60.0  # between two log lines of the same reason
 KEYS = "keys"  # name of the array of them in what is saved
+PAUSED = "paused"  # likewise, whether learning is
 STREAMS = "streams."  # what the names of their arrays begin with
 
 
@@ -44,6 +46,8 @@ class Parking(Protocol):
 
     def park(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None: ...
     def unpark(self, key: str) -> Mapping[str, NDArray[Any]] | None: ...
+    def forget(self, key: str) -> bool: ...
+    def __contains__(self, key: str) -> bool: ...
 
 
 class Model(Protocol[S]):
@@ -83,6 +87,8 @@ class Pipeline(Generic[S]):
     ----------
     counts
         Events, and what was let go, by reason.
+    paused
+        Whether events are answered and not learned from, as retained messages are.
     parking
         Where the streams beyond `keys_max` go, and come back from; None: they are forgotten.
     """
@@ -104,6 +110,7 @@ class Pipeline(Generic[S]):
         self.payload_bytes_max = payload_bytes_max
         self.streams: OrderedDict[str, S] = OrderedDict()
         self.counts = codec.counts
+        self.paused = False
         self.parking: Parking | None = None
         self._complained: dict[str, float] = {}
 
@@ -127,8 +134,11 @@ class Pipeline(Generic[S]):
             self.counts[error.reason] += 1
             self._complain(error, message.topic)
             return
+        unlearned = "retained" if message.retain else "paused" if self.paused else None
         for event in events:
-            yield self._answer(event, not message.retain)
+            if unlearned is not None:
+                self.counts[unlearned] += 1
+            yield self._answer(event, unlearned is None)
 
     def fits(self, message: Message) -> bool:
         """Whether the payload is within its limit."""
@@ -140,10 +150,27 @@ class Pipeline(Generic[S]):
         self.counts[error.reason] += 1
         self._complain(error, message.topic)
 
+    @property
+    def learning(self) -> str:
+        """Whether it learns: on, paused, or off where it has nothing that could."""
+        return "paused" if self.paused else "on" if self.model.learners else "off"
+
+    def forget(self, key: str) -> bool:
+        """Forget the stream of a key, which then begins anew; whether there was one, live or parked.
+
+        What was learned from it, weights and replay windows, is shared by all keys and stays.
+        """
+        live = self.streams.pop(key, None) is not None
+        parked = self.parking is not None and self.parking.forget(key)
+        self.counts["streams_reset"] += live or parked
+        return live or parked
+
     def status(self) -> str:
         """Return in a line what was done, and what was let go for which reason."""
         learners = self.model.learners
         done = [f"{self.counts['events']} events", f"{len(self.streams)} keys"]
+        if self.paused:
+            done.append("learning paused")
         if learners:
             done.append(f"{learners[0].updates} updates")
             troubles = {
@@ -160,7 +187,7 @@ class Pipeline(Generic[S]):
         """Return a copy of all that later answers depend on. Between two messages only."""
         streams = list(self.streams.values())
         keys = {KEYS: encode_text(list(self.streams))}  # in the order in which they were used last
-        return keys | save(self.model, "model.") | save_all(streams, STREAMS)
+        return keys | {PAUSED: np.array(self.paused)} | save(self.model, "model.") | save_all(streams, STREAMS)
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `save` returned, bit for bit. For a fresh pipeline of the same configuration.
@@ -172,8 +199,13 @@ class Pipeline(Generic[S]):
         StateError
             An array is missing or has another form; the pipeline is then of no use any more.
         """
-        if KEYS not in arrays:
-            raise StateError(f"{KEYS}: missing")
+        for name in KEYS, PAUSED:
+            if name not in arrays:
+                raise StateError(f"{name}: missing")
+        paused = arrays[PAUSED]
+        if paused.dtype != np.bool_ or paused.shape != ():
+            raise StateError(f"{PAUSED}: expected bool (), got {paused.dtype} {paused.shape}")
+        self.paused = bool(paused)
         restore(self.model, arrays, "model.")
         for key in decode_text(KEYS, arrays[KEYS]):
             self.streams[key] = self.model.open_stream(key)
@@ -211,8 +243,6 @@ class Pipeline(Generic[S]):
         else:
             self.streams.move_to_end(event.key)
         self.counts["events"] += 1
-        if not learn:
-            self.counts["retained"] += 1
         return self.model.process_one(stream, event, learn)
 
     def _open(self, key: str) -> S:

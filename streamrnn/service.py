@@ -13,16 +13,20 @@ from typing import Any
 from streamrnn.beside import beside
 from streamrnn.build import STATE_TOPIC, build_pipelines, mqtt_settings
 from streamrnn.config import Config
+from streamrnn.control import Control
 from streamrnn.discovery import Discovery
 from streamrnn.edges.mqtt import Connection
 from streamrnn.edges.recovery import recover
 from streamrnn.edges.store import Store
 from streamrnn.events import Message
+from streamrnn.info import Info
 from streamrnn.keeping import open_store
+from streamrnn.keys import BRIDGE
 from streamrnn.lane import Lane, unkept
 from streamrnn.pipeline import Pipeline
 from streamrnn.privacy import notices
 from streamrnn.reload import Reloader
+from streamrnn.requests import concerns
 from streamrnn.selftest import SelfTest
 from streamrnn.upkeep import Upkeep
 from streamrnn.warm import warm_aloud
@@ -65,6 +69,8 @@ class Service:
         self.upkeep: Upkeep | None = None
         self.selftest = SelfTest((), publish=False)
         self.discovery = Discovery(config, {})
+        self.control = Control(self, self.reloader.reload)
+        self.info = Info(self)
         self._group = asyncio.TaskGroup()  # of all that runs while messages are taken
         self._running: dict[Lane, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -125,6 +131,8 @@ class Service:
                 self._spawn(self._report(), "report")
                 self._spawn(self.selftest.run(connection), "self-test")
                 self._spawn(self.discovery.run(connection, self.connected), "discovery")
+                self._spawn(self.info.run(connection, self.connected), "info")
+                self._spawn(self.control.run(), "control")
                 if self.upkeep is not None:
                     self._spawn(self.upkeep.run(), "upkeep")
                 self._spawn(self.reloader.run(), "reload")
@@ -184,19 +192,25 @@ class Service:
 
         True: it may be acknowledged. None: when it is safe on the disk. False: a queue is full.
         """
-        if message.topic == STATE_TOPIC or self.selftest.is_ours(message) or self.discovery.hear(message):
-            return True  # our own word, seen by a pipeline that listens to everything
+        request = message.topic.startswith(BRIDGE)
+        if request:
+            if not self.control.hear(message):
+                return True  # answered; or our own word, seen by a pipeline that listens to everything
+        elif self.selftest.is_ours(message) or self.discovery.hear(message):
+            return True
         store, upkeep = self.store, self.upkeep
         if store is not None and upkeep is not None and (number := store.known(message)) is not None:
             return upkeep.may_acknowledge(number, message) or None
-        meant = [lane for lane in self.lanes if lane.pipeline.keys.key(message.topic) is not None]
+        meant = [lane for lane in self.lanes if concerns(lane.pipeline, message)]
         # What is too large is let go here: a queue of such messages, and a journal, would take all memory and disk.
-        lanes = [lane for lane in meant if lane.pipeline.fits(message)]
+        lanes = [lane for lane in meant if request or lane.pipeline.fits(message)]
         full = [lane for lane in lanes if lane.full]
         if full:
             if message.qos == 0:
                 for lane in full:
                     lane.pipeline.counts["queue_dropped"] += 1
+                if request:
+                    self.control.refuse(message, "the queue is full: try again, at QoS 1 it waits")
             return False
         if len(lanes) < len(meant):
             for lane in meant:
@@ -222,7 +236,9 @@ class Service:
 
     def _topics(self) -> list[tuple[str, int]]:
         """Return what is subscribed to."""
-        return list((dict.fromkeys(self.discovery.topics, 1) | _inputs(self.config)).items())
+        return list(
+            (dict.fromkeys((*self.discovery.topics, *self.control.topics), 1) | _inputs(self.config)).items()
+        )
 
     def _on_state(self, state: str) -> None:
         if state == "lost":
@@ -268,6 +284,8 @@ class Service:
             log.info("mqtt: %s", ", ".join(troubles))
         if self.store is not None:
             log.info("state: %s", self.store.status())
+        if self.control.counts:
+            log.info("control: %s", ", ".join(f"{n} {name}" for name, n in self.control.counts.items()))
         if self.selftest.counts:
             log.info("subscriptions: %s", ", ".join(f"{n} {name}" for name, n in self.selftest.counts.items()))
 

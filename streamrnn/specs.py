@@ -13,6 +13,7 @@ from msgspec import Meta, field
 
 from streamrnn import rules
 from streamrnn.conversion import BrokenRule, Overrides, Spec
+from streamrnn.keys import BRIDGE
 
 SYMBOL_DEFAULTS: Mapping[str, Overrides] = {
     "model": {"hidden": 128},
@@ -65,6 +66,12 @@ class Mqtt(Spec, frozen=True, kw_only=True):
         int,
         Meta(ge=5, le=3600, description="Seconds; a broker silent for twice as long is taken for gone."),
     ] = 30
+    control: Annotated[
+        bool,
+        Meta(
+            description="Whether to do what is asked for on streamrnn/bridge/request/..., by whom the broker lets."
+        ),
+    ] = False
     self_test: Annotated[
         bool,
         Meta(description="Whether to publish a message to each input topic at start, to see that it comes back."),
@@ -152,6 +159,10 @@ class Input(Spec, frozen=True, kw_only=True):
                 ("key", "payload"),
                 f"expected no {{payload.x}} with payload {self.payload}, which has no fields",
             )
+        for each in self.topic:
+            if rules.unshared(each).startswith(BRIDGE):
+                yield ("topic",), f'expected another topic: nothing below {BRIDGE} is an event, got "{each}"'
+                break
         for each in self.topic:
             levels = rules.unshared(each).split("/")
             used = rules.wildcards_used(self.key or "")
@@ -304,6 +315,9 @@ class Pipeline(Spec, frozen=True, kw_only=True):
             )
         if self.output.topic is None:
             return
+        if published(name, self).startswith(BRIDGE):
+            reserved = f"what is below {BRIDGE} is of the service itself"
+            yield ("output.topic",), f'expected another topic: {reserved}, got "{published(name, self)}"'
         for each in self.input.topic:
             if rules.may_match(each, published(name, self)):
                 loop = f'a feedback loop: "{each}" can match what is published to "{self.output.topic}"'

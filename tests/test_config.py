@@ -674,7 +674,7 @@ def test_value_from_the_environment_is_not_in_a_message(monkeypatch: pytest.Monk
         (
             "client_id: [x]\n  ? mqtt://edge:hunter2@broker\n  : 1",
             "mqtt: unknown key a text with @; "
-            "expected one of url, client_id, username, password_file, tls, keepalive, self_test",
+            "expected one of url, client_id, username, password_file, tls, keepalive, control, self_test",
         ),
     ],
 )
@@ -899,7 +899,7 @@ def test_resolved_text_is_read_back_as_the_same_configuration(text: str):
 
 def test_resolved_text_has_the_defaults():
     lines = resolved(loads(source("topic: a, symbol: key"))).splitlines()
-    assert lines[:13] == [
+    assert lines[:14] == [
         "mqtt:",
         "  url: mqtt://127.0.0.1:1883",
         "  client_id: streamrnn",
@@ -907,6 +907,7 @@ def test_resolved_text_has_the_defaults():
         "  password_file: null",
         "  tls: null",
         "  keepalive: 30",
+        "  control: false",
         "  self_test: false",
         "state: null",
         "durability: second",

@@ -178,7 +178,7 @@ def histories(pipeline: Any) -> int:
 
 
 # Whoever sees this fail has changed what parts save: raise `fingerprint.FORMAT`, and put the new digest here.
-LAYOUT = (2, "59ced1beae8bd218")
+LAYOUT = (3, "04fc49cd8a9f8722")
 MODELS = [{"cell": "gru"}, {"cell": "lstm", "layers": 2}, {"cell": "gru", "ensemble": 2}, {"cell": "lru"}]
 
 

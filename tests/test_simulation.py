@@ -20,5 +20,7 @@ def test_a_life_with_every_trouble_ends_as_one_without(first: int) -> None:
 def test_the_troubles_do_happen() -> None:
     lives = [live(seed) for seed in range(150, 170)]
     assert sum(life.counts["deaths"] for life in lives) > 20
+    assert sum(life.counts["paused"] for life in lives) > 20
+    assert sum(life.counts["reset"] for life in lives) > 5
     assert sum(life.counts["recognised"] for life in lives) > 5
     assert sum(life.store.counts["checkpoints"] for life in lives if life.store) > 5

@@ -84,6 +84,13 @@ class Remembered:
         """See `Parking.unpark`."""
         return self._streams.pop(key, None)
 
+    def forget(self, key: str) -> bool:
+        """See `Parking.forget`."""
+        return self._streams.pop(key, None) is not None
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._streams
+
 
 class Parking:
     """The parked streams of one pipeline.
@@ -134,6 +141,9 @@ class Parking:
         self._below = 0
         self._complained = -COMPLAINT_S
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._numbers
+
     def __len__(self) -> int:
         return len(self._numbers)
 
@@ -183,6 +193,10 @@ class Parking:
             self.counts["returned"] += 1
             return arrays
         return None
+
+    def forget(self, key: str) -> bool:
+        """Forget the stream of a key, without a look at it; whether there was one."""
+        return self._numbers.pop(key, None) is not None
 
     # Of the store, around checkpoints
 

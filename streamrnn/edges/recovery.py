@@ -24,6 +24,7 @@ from streamrnn.edges.statefile import put
 from streamrnn.edges.store import Store
 from streamrnn.errors import StateError
 from streamrnn.events import Message
+from streamrnn.requests import concerns
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +159,7 @@ def _replay(store: Store, going: Callable[[], bool]) -> bool:
             store.left_out.add(number)
         for account in store.accounts.values():
             pipeline = store.pipelines[account.pipeline]
-            if number < account.position or pipeline.keys.key(record.topic) is None:
+            if number < account.position or not concerns(pipeline, record):
                 continue
             account.noted += 1
             if number < account.sent:

@@ -28,6 +28,7 @@ from streamrnn.errors import StateError
 from streamrnn.events import Message, Output
 from streamrnn.learn.saved import Arrays
 from streamrnn.pipeline import Pipeline
+from streamrnn.requests import Reply, take
 
 log = logging.getLogger(__name__)
 
@@ -178,13 +179,13 @@ class Store:
         self.memory.forget()
         self.journal.session_lost()
 
-    def answers(self, pipeline: Pipeline[Any], number: int, message: Message) -> Iterator[Output]:
-        """Have a pipeline answer a message of the journal, and note that it is done with it."""
+    def answers(self, pipeline: Pipeline[Any], number: int, message: Message) -> Iterator[Output | Reply]:
+        """Have a pipeline take a message of the journal, and note that it is done with it."""
         if number in self.left_out:
             self.accounts[pipeline.name].done(number, None)
             return
         self.processing.begin(number)
-        yield from pipeline.answers(message)
+        yield from take(pipeline, message)
         self.processing.end()
         self.accounts[pipeline.name].done(number, message)
 

@@ -40,7 +40,16 @@ class NumericStream(Moving):
         Of the last event, in the fields' units: forecasts, lower and upper bounds, errors.
     """
 
-    SAVED: ClassVar[tuple[str, ...]] = ("seq", "count", "scaler", "readout", "parts", "alarm", "mean_calibrator")
+    SAVED: ClassVar[tuple[str, ...]] = (
+        "seq",
+        "count",
+        "time",
+        "scaler",
+        "readout",
+        "parts",
+        "alarm",
+        "mean_calibrator",
+    )
 
     def __init__(self, key: str, model: NumericModel) -> None:
         super().__init__()
@@ -48,6 +57,7 @@ class NumericStream(Moving):
         self.key = key
         self.seq = 0  # events answered
         self.count = 0  # events learned from
+        self.time = math.nan  # of the newest event answered, epoch seconds
         self.scaler = Scaler(fields)
         self.readout = Readout(fields, members[0].network.hidden, Scaler.input_count(fields))
         self.parts = [Part(member, fields, model.horizons, model.interval) for member in members]
@@ -247,6 +257,7 @@ class NumericModel:
         answer: list[float] = stream.answer.tolist()
         seq = stream.seq
         stream.seq = seq + 1
+        stream.time = float(event.time)
         # By place, since names cost as much again as the output itself.
         return NumericOutput(
             self.name,

@@ -29,13 +29,14 @@ STRIDE = 16  # steps of a stream from one kept state to the next: a long history
 class SymbolStream:
     """One key's live part: hidden state, recent symbols, and the probabilities of what comes next."""
 
-    SAVED: ClassVar[tuple[str, ...]] = ("seq", "count", "trail", "state", "blend", "next")
+    SAVED: ClassVar[tuple[str, ...]] = ("seq", "count", "time", "trail", "state", "blend", "next")
     GROWS: ClassVar[dict[str, int]] = {"next": 0}
 
     def __init__(self, key: str, model: SymbolModel) -> None:
         self.key = key
         self.seq = 0  # events answered
         self.count = 0  # events learned from
+        self.time = math.nan  # of the newest event answered, epoch seconds
         self.trail = model.learner.open_trail() if model.learner else None
         self.state = model.network.blank_state()
         self.blend = model.blend()
@@ -153,6 +154,7 @@ class SymbolModel:
                 learner.after_step()
         seq = stream.seq
         stream.seq = seq + 1
+        stream.time = float(event.time)
         return SymbolOutput(
             pipeline=self.name,
             key=stream.key,
