@@ -7,13 +7,15 @@ import os
 import random
 import stat
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from fake_disk import PAGE, Crash, FakeDisk, Fault
 
-from streamrnn.edges.disk import StateFolder, set_aside
+from streamrnn.edges import disk as disk_module
+from streamrnn.edges.disk import StateFolder, set_aside, tidy_aside
 from streamrnn.edges.journal import Journal
 from streamrnn.events import Message
 
@@ -121,6 +123,23 @@ def test_what_is_set_aside_keeps_its_name_and_overwrites_nothing(disk):
     assert [] == disk.names("journal")
     assert ["f", "f.1", "f.2"] == disk.names("set-aside/journal")
     assert b"2" == disk.read("set-aside/journal/f.1")
+
+
+def test_beyond_a_size_what_was_set_aside_longest_ago_is_removed(disk, monkeypatch, caplog):
+    monkeypatch.setattr(disk_module, "ASIDE_BYTES_MAX", 30)
+    for name in ("journal/9", "checkpoints/a/5", "parked/b/7", "journal/1", "checkpoints/a/5"):
+        disk.make_folder(name.rpartition("/")[0])
+        file = disk.create(name)
+        file.write_at(0, bytes(10))
+        file.close()
+        set_aside(disk, name)
+        time.sleep(0.02)  # two of the same time would be in the order of their names
+    tidy_aside(disk)
+    kept = ["set-aside/parked/b/7", "set-aside/journal/1", "set-aside/checkpoints/a/5.1"]
+    assert kept == disk.oldest_first("set-aside")
+    assert 2 == caplog.text.count("removed, since more was set aside")
+    tidy_aside(disk)
+    assert kept == disk.oldest_first("set-aside")
 
 
 @contextmanager

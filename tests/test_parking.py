@@ -236,6 +236,35 @@ def test_a_damaged_stream_is_told_and_its_key_begins_anew(damage: str, caplog: p
     assert place.unpark("a") is None
     assert 1 == place.counts["parked_lost"]
     assert "begins anew" in caplog.text
+    assert (damage != "gone") == (["00000000000000000000.stream"] == disk.names("set-aside/parked/pump"))
+
+
+@pytest.mark.parametrize("movable", [True, False])
+def test_a_stream_that_cannot_be_read_just_now_is_set_aside_and_not_overwritten(
+    movable: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = FakeDisk()
+    place = parked(disk)
+    place.park("a", A)
+    name = name_of("pump", 0)
+    content = disk.read(name)
+    disk.unreadable.add(name)
+    disk.fault = None if movable else errno.EROFS
+    assert place.unpark("a") is None
+    disk.fault = None
+    assert 1 == place.counts["parked_lost"]
+    told = f"moved to set-aside/{name}" if movable else "it could not be moved: read-only file system"
+    assert [f"pump: {name}: cannot be read: input/output error; {told}; its key begins anew"] == caplog.messages
+    place.park("a", B)
+    for _ in range(3):
+        place.sync()
+        place.checkpointed(place.save())
+        place.release()
+    assert content == disk.read(f"set-aside/{name}")
+    assert [1] == listed(disk, "pump")
+    found = place.unpark("a")
+    assert found is not None
+    assert B["state"].tolist() == found["state"].tolist()
 
 
 def test_another_model_moves_what_was_parked_aside() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamrnn.edges import statefile
-from streamrnn.edges.disk import Disk, set_aside, words
+from streamrnn.edges.disk import Disk, set_aside, tidy_aside, words
 from streamrnn.edges.statefile import Manifest, Unreadable, decode
 from streamrnn.errors import StateError
 from streamrnn.learn.saved import Arrays, decode_text, encode_text
@@ -102,7 +102,7 @@ class Parking:
     Attributes
     ----------
     counts
-        parked, returned, parked_forgotten (beyond `keys_max`), parked_lost (the disk failed).
+        parked, returned, parked_forgotten (beyond `keys_max`), parked_lost (not written, or not to be read).
     fresh_bytes
         Written since the newest checkpoint.
     """
@@ -127,6 +127,7 @@ class Parking:
         self._next = 0
         self._files = threading.Lock()  # what is written and what waits: `sync` is on another thread than `park`
         self._unsynced: list[int] = []
+        self._unread: set[int] = set()  # files that could not be read, nor be moved aside
         self._waiting: dict[int, bytes] = {}  # what the disk did not take, by number
         self._waiting_bytes = 0
         self._generations: list[frozenset[int]] = []  # the numbers in the two newest checkpoints
@@ -168,17 +169,23 @@ class Parking:
             self._complain(f"a stream cannot be parked: {words(error)}; it is tried again")
 
     def unpark(self, key: str) -> Mapping[str, NDArray[Any]] | None:
-        """Return the stream of a key and let go of it; None when there is none, or it cannot be read."""
+        """Return the stream of a key and let go of it; None when there is none, or it cannot be read.
+
+        A file that cannot be read is moved aside, for it may be readable later. Its key is not given what is in it
+        then: that has begun anew.
+        """
         number = self._numbers.pop(key, None)
         if number is None:
             return None
         try:
             data = self._waiting.get(number)
             arrays = decode(self.disk.read(self._name(number)) if data is None else data).arrays
+        except FileNotFoundError as error:
+            self._lost(f"{self._name(number)}: {words(error)}")
         except OSError as error:
-            self._lost(f"the parked stream of a key cannot be read: {words(error)}; it begins anew")
+            self._lost(f"{self._name(number)}: cannot be read: {words(error)}; {self._move_aside(number)}")
         except Unreadable as error:
-            self._lost(f"{self._name(number)}: {error}; its key begins anew")
+            self._lost(f"{self._name(number)}: {error}; {self._move_aside(number)}")
         else:
             self.counts["returned"] += 1
             return arrays
@@ -233,12 +240,19 @@ class Parking:
         self.fresh_bytes = 0
 
     def release(self) -> None:
-        """Remove files that neither the pipeline nor a checkpoint needs, on any thread."""
+        """Remove files that neither the pipeline nor a checkpoint needs, and what was set aside beyond its ceiling.
+
+        On any thread.
+        """
         needed, below = self._needed, self._below
         try:
             for number in listed(self.disk, self._about[0]):
                 if number < below and number not in needed and number not in self._waiting:
-                    self.disk.remove(self._name(number))
+                    if number in self._unread:
+                        self._set_aside(number)
+                    else:
+                        self.disk.remove(self._name(number))
+            tidy_aside(self.disk)
         except OSError as error:
             log.warning("%s: a stream parked before cannot be removed: %s", self._about[0], words(error))
 
@@ -298,9 +312,22 @@ class Parking:
             del self._waiting[number]
             self._waiting_bytes -= len(data)
 
+    def _move_aside(self, number: int) -> str:
+        """Move a file aside that cannot be read; return what became of it, in words."""
+        self._unread.add(number)
+        try:
+            return f"moved to {self._set_aside(number)}"
+        except OSError as error:
+            return f"it could not be moved: {words(error)}"  # `release` will
+
+    def _set_aside(self, number: int) -> str:
+        name = set_aside(self.disk, self._name(number))
+        self._unread.discard(number)
+        return name
+
     def _lost(self, why: str) -> None:
         self.counts["parked_lost"] += 1
-        self._complain(why)
+        self._complain(f"{why}; its key begins anew")
 
     def _complain(self, why: str) -> None:
         """Say it, at most once a minute."""

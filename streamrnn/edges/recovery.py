@@ -16,7 +16,7 @@ import msgspec
 
 from streamrnn.edges import checkpoint
 from streamrnn.edges.account import Account
-from streamrnn.edges.disk import set_aside, words
+from streamrnn.edges.disk import set_aside, tidy_aside, words
 from streamrnn.edges.frames import Gap, Mark, Session
 from streamrnn.edges.processing import DEATHS_MAX
 from streamrnn.edges.redelivery import checksum
@@ -48,6 +48,7 @@ def recover(store: Store, going: Callable[[], bool] = lambda: True) -> bool:
 
 def _recover(store: Store, going: Callable[[], bool]) -> bool:
     began = time.monotonic()
+    tidy_aside(store.disk)  # before more is set aside, so that all that this start moves there can be looked at
     damaged = {account.pipeline for account in store.accounts.values() if _load(store, account)}
     reading = Reading(store.disk)
     marks = _scan(store, reading)
