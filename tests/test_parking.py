@@ -18,9 +18,10 @@ from fake_disk import FakeDisk, Fault
 from streamrnn import config
 from streamrnn.build import build_pipeline
 from streamrnn.codecs import encode
-from streamrnn.edges import parking
+from streamrnn.edges import contents, parking
 from streamrnn.edges.disk import StateFolder
 from streamrnn.edges.parking import Parking, Remembered, listed, name_of
+from streamrnn.edges.statefile import Loaded, Manifest
 from streamrnn.errors import StateError
 from streamrnn.events import Message
 from streamrnn.pipeline import Pipeline
@@ -265,6 +266,20 @@ def test_a_stream_that_cannot_be_read_just_now_is_set_aside_and_not_overwritten(
     found = place.unpark("a")
     assert found is not None
     assert B["state"].tolist() == found["state"].tolist()
+
+
+def test_of_a_parked_stream_that_was_set_aside_a_checkpoint_before_says_so() -> None:
+    disk = FakeDisk()
+    place = parked(disk)
+    place.park("a", A)
+    place.park("b", B)
+    saved = place.save()
+    disk.damage(name_of("pump", 0), b"")
+    assert place.unpark("a") is None
+    manifest = Manifest(1, "pump", "model", 0, 0, 0, 1.7e9, "1")
+    told = dict(contents.parked(disk, "pump", Loaded(manifest, saved)))
+    assert "in set-aside" in str(told["a"])
+    assert isinstance(told["b"], dict)
 
 
 def test_another_model_moves_what_was_parked_aside() -> None:

@@ -111,13 +111,15 @@ def parked(disk: Disk, pipeline: str, loaded: Loaded) -> Iterator[tuple[str, Arr
     Raises
     ------
     OSError
-        The disk cannot be read, or has no such file.
+        The disk cannot be read.
     StateError
         The checkpoint is not of a pipeline.
     """
     for key, number in parking.numbers_of(loaded.arrays).items():
         try:
             yield key, load(disk, parking.name_of(pipeline, number)).arrays
+        except FileNotFoundError:
+            yield key, Unreadable("its file is not there: one that could not be read is in set-aside")
         except Unreadable as error:
             yield key, error
 
