@@ -19,8 +19,10 @@ from streamrnn import config
 from streamrnn.build import build_pipeline
 from streamrnn.codecs import encode
 from streamrnn.edges import contents, parking
+from streamrnn.edges import parked as parked_files
 from streamrnn.edges.disk import StateFolder
-from streamrnn.edges.parking import Parking, Remembered, listed, name_of
+from streamrnn.edges.parked import listed, name_of
+from streamrnn.edges.parking import Parking, Remembered
 from streamrnn.edges.statefile import Loaded, Manifest
 from streamrnn.errors import StateError
 from streamrnn.events import Message
@@ -193,7 +195,7 @@ def test_a_full_disk_is_waited_for_and_what_waits_can_come_back(caplog: pytest.L
 def test_what_waits_for_a_full_disk_is_bounded(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(parking, "WAITING_BYTES_MAX", 1000)
+    monkeypatch.setattr(parked_files, "WAITING_BYTES_MAX", 1000)
     disk = FakeDisk()
     place = parked(disk)
     disk.fault = errno.ENOSPC
