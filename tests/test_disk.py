@@ -13,10 +13,14 @@ from pathlib import Path
 
 import pytest
 from fake_disk import PAGE, Crash, FakeDisk, Fault
+from simulation import CONFIG, FINGERPRINTS
 
+from streamrnn.build import build_pipelines
 from streamrnn.edges import disk as disk_module
 from streamrnn.edges.disk import StateFolder, set_aside, tidy_aside
 from streamrnn.edges.journal import Journal
+from streamrnn.edges.recovery import recover
+from streamrnn.edges.store import Store
 from streamrnn.events import Message
 
 
@@ -140,6 +144,23 @@ def test_beyond_a_size_what_was_set_aside_longest_ago_is_removed(disk, monkeypat
     assert 2 == caplog.text.count("removed, since more was set aside")
     tidy_aside(disk)
     assert kept == disk.oldest_first("set-aside")
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_start_removes_what_was_set_aside_first_and_goes_on_where_it_cannot(writable, monkeypatch, caplog):
+    monkeypatch.setattr(disk_module, "ASIDE_BYTES_MAX", 15)
+    disk = FakeDisk()
+    for name in "ba":
+        file = disk.create(name)
+        file.write_at(0, bytes(10))
+        file.close()
+        set_aside(disk, name)
+    disk.faults = [] if writable else [Fault(errno.EROFS, kinds=("remove",))]
+    opened = Store(disk, build_pipelines(CONFIG), FINGERPRINTS)
+    assert recover(opened)
+    assert (["a"] if writable else ["a", "b"]) == disk.names("set-aside")
+    told = "set-aside/b: removed" if writable else "what was set aside cannot be tidied: read-only file system"
+    assert told in caplog.text
 
 
 @contextmanager

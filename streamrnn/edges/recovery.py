@@ -48,7 +48,10 @@ def recover(store: Store, going: Callable[[], bool] = lambda: True) -> bool:
 
 def _recover(store: Store, going: Callable[[], bool]) -> bool:
     began = time.monotonic()
-    tidy_aside(store.disk)  # before more is set aside, so that all that this start moves there can be looked at
+    try:
+        tidy_aside(store.disk)  # before more is set aside, so that all that this start moves there can be looked at
+    except OSError as error:
+        log.warning("state: what was set aside cannot be tidied: %s", words(error))
     damaged = {account.pipeline for account in store.accounts.values() if _load(store, account)}
     reading = Reading(store.disk)
     marks = _scan(store, reading)
