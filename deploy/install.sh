@@ -34,6 +34,11 @@ instances() {
     systemctl list-units --all --plain --no-legend 'streamrnn.service' 'streamrnn@*.service' | awk '{ print $1 }'
 }
 
+# Takes what the service and its instances have below /var/cache or /var/lib, where systemd keeps it and has a link to it.
+remove_kept() {
+    rm -rf "$ROOT/var/$1/private/streamrnn" "$ROOT/var/$1/private/streamrnn-"* "$ROOT/var/$1/streamrnn" "$ROOT/var/$1/streamrnn-"*
+}
+
 install_it() {
     python=${PYTHON:-python3}
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
@@ -70,10 +75,11 @@ uninstall() {
         done
     fi
     rm -f "$UNITS/streamrnn.service" "$UNITS/streamrnn@.service"
-    rm -rf "$OPT/venv" "$ROOT/var/cache/private/streamrnn" "$ROOT/var/cache/streamrnn"
+    rm -rf "$OPT/venv"
+    remove_kept cache
     [ ! -d "$OPT" ] || rmdir --ignore-fail-on-non-empty "$OPT"
     ! systemd || systemctl daemon-reload
-    say "uninstalled; $ETC and $ROOT/var/lib/private/streamrnn are left (purge takes them)"
+    say "uninstalled; $ETC and what is in $ROOT/var/lib/private (streamrnn, streamrnn-NAME) are left (purge takes them)"
 }
 
 [ -n "$ROOT" ] || [ "$(id -u)" -eq 0 ] || stop "run this as root"
@@ -82,7 +88,8 @@ case "$*" in
 uninstall) uninstall ;;
 purge)
     uninstall
-    rm -rf "$ETC" "$ROOT/var/lib/private/streamrnn" "$ROOT/var/lib/streamrnn"
+    rm -rf "$ETC"
+    remove_kept lib
     say "purged"
     ;;
 *) stop "usage: install.sh [uninstall | purge]" ;;

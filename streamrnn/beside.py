@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +15,8 @@ _PREFIX = "beside: "
 async def beside(work: Callable[[], bool | None], stopping: asyncio.Event, name: str) -> bool:
     """Do `work` on a thread of its own; return True when it is done, False as soon as `stopping` is set.
 
-    What it raises is raised. When it was not waited for its thread goes on: see `left_behind`. (A thread of
-    asyncio's pool would be waited for at the end of the loop.)
+    What it raises is raised. When it was not waited for its thread goes on: see `leave_what_is_behind`. (A thread
+    of asyncio's pool would be waited for at the end of the loop.)
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
@@ -47,6 +49,9 @@ async def beside(work: Callable[[], bool | None], stopping: asyncio.Event, name:
     return True
 
 
-def left_behind() -> bool:
-    """Whether work that was not waited for still runs: then leave by `os._exit`, for compilers take no end well."""
-    return any(thread.name.startswith(_PREFIX) for thread in threading.enumerate())
+def leave_what_is_behind() -> None:
+    """End the process, well, if work that was not waited for still runs: compilers take no other end well."""
+    if any(thread.name.startswith(_PREFIX) for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(0)

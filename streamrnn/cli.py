@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streamrnn import config, state_commands
-from streamrnn.beside import left_behind
+from streamrnn.beside import leave_what_is_behind
 from streamrnn.errors import StreamrnnError, UsageError
 
 app = typer.Typer(
@@ -326,10 +326,7 @@ def run_async(work: Any) -> None:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         raise error from None
-    if left_behind():  # kernels are being compiled, and nobody wants them any more
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(0)
+    leave_what_is_behind()  # kernels may be being compiled, and nobody wants them any more
 
 
 def choose(loaded: config.Config, wanted: str | None) -> tuple[str, Any]:

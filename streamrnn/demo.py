@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streamrnn import config
+from streamrnn.beside import leave_what_is_behind
 from streamrnn.edges.broker import Broker
 from streamrnn.edges.mqtt import Connection, Settings
 from streamrnn.events import Message, NumericOutput
@@ -131,6 +132,7 @@ async def run_demo(seconds: float | None, out: Console, err: Console) -> None:
         if await first_of(service.ready.wait(), stop.wait(), served):
             await watch(board, broker.url, stop, seconds, out)
         service.stop()
+        leave_what_is_behind()  # the broker ends with us; whoever compiles lets the loop turn only now and then
     if board.measures.events:
         out.print(board.summary())
     out.print(board.status())

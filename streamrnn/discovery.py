@@ -30,6 +30,7 @@ FILE: Final = "home_assistant.json"  # in the state directory: what was announce
 TICK_S: Final = 1.0
 PER_TICK: Final = 20  # announcements
 OUTSTANDING_MAX: Final = 1000  # publishes that wait for the broker, beyond which announcements wait
+DUE_MAX: Final = 1000  # publishes to come, beyond which no device makes room for another
 SCAN_MAX: Final = 5000  # streams looked at in a tick
 
 
@@ -66,6 +67,7 @@ class Discovery:
         # Topics to publish on: the device of this stream, or None to take it back.
         self._due: OrderedDict[str, tuple[str, str] | None] = OrderedDict()
         self._unsaved = False
+        self._unwritable = False  # the last time
         self._again = False
 
     def hear(self, message: Message) -> bool:
@@ -147,7 +149,12 @@ class Discovery:
         try:
             await asyncio.to_thread(write_private, self._file, json.dumps(kept).encode())
         except OSError as error:
-            log.warning("%s: cannot be written: %s", self._file, words(error))
+            self._unsaved = True  # at the next tick again
+            if not self._unwritable:
+                log.warning("%s: cannot be written: %s; it is tried again", self._file, words(error))
+            self._unwritable = True
+        else:
+            self._unwritable = False
 
     def _look(self) -> None:
         """Find streams that are not announced. The streams used last are the last of a pipeline's."""
@@ -179,7 +186,12 @@ class Discovery:
         return True
 
     def _make_room(self) -> bool:
-        """Take back a device whose stream was let go; whether there was one."""
+        """Take back a device whose stream was let go; whether there was one.
+
+        None while much is to be published: keys that come and go faster than that must not fill the memory.
+        """
+        if len(self._due) >= DUE_MAX:
+            return False
         for topic, (name, key) in self.announced.items():
             pipeline = self.pipelines.get(name)
             if pipeline is None or key not in pipeline.streams:

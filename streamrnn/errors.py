@@ -41,6 +41,12 @@ class BrokerError(StreamrnnError):
     exit_status = 69
 
 
+class CredentialsError(BrokerError):
+    """A file that the configuration names for the connection cannot be read, or is not what it should be."""
+
+    exit_status = ConfigError.exit_status
+
+
 class InputFileError(StreamrnnError):
     """A recorded file cannot be read as a table of events."""
 

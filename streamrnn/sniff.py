@@ -28,6 +28,8 @@ CONNECT_S = 10.0
 async def sniff(settings: Settings, topics: Sequence[str], seconds: float) -> str:
     """Watch topic filters for some seconds, or until SIGINT or SIGTERM; return a configuration as YAML.
 
+    Before the broker has granted the subscriptions there is nothing to draft from, and the signals are Python's.
+
     Raises
     ------
     UsageError
@@ -48,10 +50,10 @@ async def sniff(settings: Settings, topics: Sequence[str], seconds: float) -> st
     await reachable(settings, timeout=CONNECT_S)
     survey = Survey()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with Connection(settings, [(topic, 0) for topic in topics], survey.observe) as connection:
         await connection.subscribed()
+        for number in (signal.SIGTERM, signal.SIGINT):  # not before: until then either just ends the command
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         began = time.monotonic()
         log.info("watching %s for %g seconds; Ctrl-C ends it early", ", ".join(topics), seconds)
         try:

@@ -182,6 +182,8 @@ class FakeDisk:
         Numbers of operations: to die before or after; to write only so many bytes in (number to bytes).
     nervous
         Whether it dies, writes less, or fails a sync now and then by itself.
+    unreadable
+        Names of files that cannot be read.
     open_files
         Not closed.
     """
@@ -197,6 +199,7 @@ class FakeDisk:
         self.crash_after: int | None = None
         self.short: dict[int, int] = {}
         self.nervous = False
+        self.unreadable: set[str] = set()
         self.open_files = 0
         self.used = 0
         self.bytes_written = 0
@@ -225,6 +228,11 @@ class FakeDisk:
             rest for name in self._names if name.startswith(start) and "/" not in (rest := name[len(start) :])
         )
 
+    def oldest_first(self, folder: str) -> list[str]:
+        return [
+            name for name in self._names if name.startswith(f"{folder}/")
+        ]  # a name that moves is put at the end
+
     def create(self, name: str) -> FakeFile:
         self.begin("create", name)
         if name in self._names:
@@ -244,7 +252,10 @@ class FakeDisk:
 
     def read(self, name: str) -> bytes:
         self._alive()
-        return bytes(self._inode(name).data)
+        data = bytes(self._inode(name).data)
+        if name in self.unreadable:
+            raise self.error(errno.EIO)
+        return data
 
     def size(self, name: str) -> int:
         self._alive()

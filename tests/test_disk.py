@@ -7,14 +7,20 @@ import os
 import random
 import stat
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from fake_disk import PAGE, Crash, FakeDisk, Fault
+from simulation import CONFIG, FINGERPRINTS
 
-from streamrnn.edges.disk import StateFolder, set_aside
+from streamrnn.build import build_pipelines
+from streamrnn.edges import disk as disk_module
+from streamrnn.edges.disk import StateFolder, set_aside, tidy_aside
 from streamrnn.edges.journal import Journal
+from streamrnn.edges.recovery import recover
+from streamrnn.edges.store import Store
 from streamrnn.events import Message
 
 
@@ -121,6 +127,40 @@ def test_what_is_set_aside_keeps_its_name_and_overwrites_nothing(disk):
     assert [] == disk.names("journal")
     assert ["f", "f.1", "f.2"] == disk.names("set-aside/journal")
     assert b"2" == disk.read("set-aside/journal/f.1")
+
+
+def test_beyond_a_size_what_was_set_aside_longest_ago_is_removed(disk, monkeypatch, caplog):
+    monkeypatch.setattr(disk_module, "ASIDE_BYTES_MAX", 30)
+    for name in ("journal/9", "checkpoints/a/5", "parked/b/7", "journal/1", "checkpoints/a/5"):
+        disk.make_folder(name.rpartition("/")[0])
+        file = disk.create(name)
+        file.write_at(0, bytes(10))
+        file.close()
+        set_aside(disk, name)
+        time.sleep(0.02)  # two of the same time would be in the order of their names
+    tidy_aside(disk)
+    kept = ["set-aside/parked/b/7", "set-aside/journal/1", "set-aside/checkpoints/a/5.1"]
+    assert kept == disk.oldest_first("set-aside")
+    assert 2 == caplog.text.count("removed, since more was set aside")
+    tidy_aside(disk)
+    assert kept == disk.oldest_first("set-aside")
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_start_removes_what_was_set_aside_first_and_goes_on_where_it_cannot(writable, monkeypatch, caplog):
+    monkeypatch.setattr(disk_module, "ASIDE_BYTES_MAX", 15)
+    disk = FakeDisk()
+    for name in "ba":
+        file = disk.create(name)
+        file.write_at(0, bytes(10))
+        file.close()
+        set_aside(disk, name)
+    disk.faults = [] if writable else [Fault(errno.EROFS, kinds=("remove",))]
+    opened = Store(disk, build_pipelines(CONFIG), FINGERPRINTS)
+    assert recover(opened)
+    assert (["a"] if writable else ["a", "b"]) == disk.names("set-aside")
+    told = "set-aside/b: removed" if writable else "what was set aside cannot be tidied: read-only file system"
+    assert told in caplog.text
 
 
 @contextmanager

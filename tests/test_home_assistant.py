@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import msgspec
 import pytest
-from daemon import Client, Daemon
+from daemon import LIMIT_S, Client, Daemon
 from jinja2.sandbox import SandboxedEnvironment
 from mosquitto import Mosquitto
 
 from streamrnn import config
+from streamrnn import discovery as discovering
 from streamrnn.build import build_pipeline
 from streamrnn.codecs import encode
 from streamrnn.discovery import Discovery
@@ -287,6 +289,42 @@ def test_what_another_configuration_announced_is_kept_where_it_still_holds() -> 
     stays = discovery_topic("homeassistant", "plant", "a", "streamrnn/plant/a")
     discovery.take_over({stays: ("plant", "a"), "homeassistant/device/old/config": ("gone", "a")})
     assert {stays: ("plant", "a")} == discovery.announced
+
+
+def test_keys_that_come_and_go_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovering, "DUE_MAX", 50)
+    text = """
+home_assistant: {enabled: true, devices: 4}
+pipelines: {plant: {input: {topic: plant/+, fields: [x]}, model: {hidden: 4}, limits: {keys: 4}}}
+"""
+    loaded = config.loads(text)
+    pipeline = build_pipeline("plant", loaded.pipelines["plant"], 0)
+    discovery = Discovery(loaded, {"plant": pipeline})
+    for i in range(200):
+        pipeline.process(Message(f"plant/{i}", b'{"x": 1.5}'))
+        discovery._look()
+    pipeline.close()
+    assert 50 == len(discovery._due)
+    assert 4 == len(discovery.announced)
+    assert discovery.counts["beyond"] > 0
+
+
+def test_a_list_that_could_not_be_written_is_written_later(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    file = tmp_path / "kept" / "home_assistant.json"
+    in_the_way = file.with_name(file.name + ".part")
+    in_the_way.mkdir(parents=True)
+    with Daemon(tmp_path, text_for(mosquitto)) as daemon, Client(mosquitto.port, "homeassistant/#") as client:
+        daemon.says("ready")
+        publish(client, "a")
+        client.wait_for(1)
+        daemon.says("home_assistant.json: cannot be written: is a directory")
+        in_the_way.rmdir()
+        deadline = time.monotonic() + LIMIT_S
+        while not file.exists() and time.monotonic() < deadline:
+            client.pause(0.1)
+        assert [["plant", "a"]] == list(json.loads(file.read_text()).values())
+        assert 0 == daemon.stop()
+    assert 1 == daemon.log.count("cannot be written")
 
 
 @pytest.mark.parametrize("kept", ["", "[]", '{"a": 1}', "\xff"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -31,13 +32,20 @@ def test_it_installs_twice_keeps_what_the_user_wrote_and_goes_away(tmp_path: Pat
     again = install(tmp_path)
     assert again.returncode == 0, again.stderr
     assert (mine, "secret") == (configuration.read_text(), password.read_text())
+    for folder in ("cache/private/streamrnn", "cache/private/streamrnn-hall", "lib/private/streamrnn-hall/journal"):
+        (tmp_path / "var" / folder).mkdir(parents=True)
+    other = tmp_path / "var/lib/private/streamrnner"
+    other.mkdir()
     gone = install(tmp_path, "uninstall")
     assert gone.returncode == 0, gone.stderr
+    assert not list((tmp_path / "var/cache/private").iterdir())
+    assert (tmp_path / "var/lib/private/streamrnn-hall/journal").exists()
     assert not list(units.iterdir())
     assert not (tmp_path / "opt/streamrnn").exists()
     assert mine == configuration.read_text()
     assert install(tmp_path, "purge").returncode == 0
     assert not configuration.parent.exists()
+    assert [other] == list((tmp_path / "var/lib/private").iterdir())
 
 
 def test_a_wrong_word_or_no_python_is_one_clear_line(tmp_path: Path) -> None:
@@ -56,8 +64,16 @@ def test_the_two_units_differ_in_names_only() -> None:
         "Description=streamrnn %i:": "Description=streamrnn:",
         "/%i.yaml": "/streamrnn.yaml",
         "/%i.environment": "/environment",
-        "Directory=streamrnn/%i": "Directory=streamrnn",
+        "Directory=streamrnn-%i": "Directory=streamrnn",
     }
     for its, plain in named.items():
         many = many.replace(its, plain)
     assert one == many[many.index("[Unit]") :]
+
+
+def test_no_instance_keeps_anything_inside_the_folders_of_another_unit() -> None:
+    kept = {
+        unit: re.findall(r"^(?:State|Cache)Directory=(.+)$", (ROOT / "deploy" / unit).read_text(), re.MULTILINE)
+        for unit in ("streamrnn.service", "streamrnn@.service")
+    }
+    assert {"streamrnn.service": ["streamrnn"] * 2, "streamrnn@.service": ["streamrnn-%i"] * 2} == kept

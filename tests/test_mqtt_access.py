@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from daemon import Daemon
 from mosquitto import Mosquitto, free_port, program
 from mqtt_support import Inbox, numbered, run, said, settings
 
@@ -54,6 +55,26 @@ def test_missing_password_file_ends_run_at_the_first_connect(mosquitto: Mosquitt
                 await reader.subscribed()
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("password_file: nowhere", "mqtt.password_file: {folder}/nowhere: no such file or directory"),
+        ("password_file: .", "mqtt.password_file: {folder}: is a directory"),
+        ("tls: {ca: nowhere}", "mqtt.tls.ca: {folder}/nowhere: no such file or directory"),
+        ("tls: {cert: streamrnn.yaml, key: nowhere}", "mqtt.tls.cert and mqtt.tls.key: "),
+    ],
+)
+def test_a_file_named_wrongly_ends_run_as_a_bad_configuration_does(tmp_path: Path, words: str, line: str) -> None:
+    text = f"""
+mqtt: {{url: "mqtt://127.0.0.1:{free_port()}", username: edge, {words}}}
+pipelines: {{p: {{input: {{topic: a}}, model: {{hidden: 4}}}}}}
+"""
+    with Daemon(tmp_path, text) as daemon:
+        assert 78 == daemon.ended()
+    assert line.format(folder=tmp_path) in daemon.log
+    assert "Traceback" not in daemon.log
 
 
 def test_refused_subscription_is_told_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,10 +5,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from model_support import HORIZONS, Driver, as_seen, model_of, numbers_in, rows_of
+from model_support import HORIZONS, Driver, as_seen, member_of, model_of, numbers_in, rows_of
 
+from streamrnn.errors import UsageError
 from streamrnn.events import Event
 from streamrnn.learn.detector import Detector
+from streamrnn.learn.member import Member
+from streamrnn.learn.network import Network
+from streamrnn.learn.numeric import NumericModel
 
 
 def test_the_error_of_an_event_is_its_distance_from_the_forecast_published_before_it():
@@ -309,3 +313,28 @@ def test_histories_of_many_keys_stay_within_the_memory():
     detectors = [part.detector for stream in driver.streams.values() for part in stream.parts]
     used = sum(each.rings.nbytes + each.ordered.nbytes for each in detectors)
     assert memory / 2 <= used <= memory
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (2, 1), ()])
+def test_an_event_of_another_number_of_fields_is_refused_and_changes_nothing(shape):
+    driver = Driver()
+    driver.show([1.0, 2.0])
+    before = {name: array.copy() for name, array in driver.memory().items()}
+    with pytest.raises(UsageError, match=r"^values: expected shape \(2,\), got"):
+        driver.show(np.ones(shape))
+    for name, array in driver.memory().items():
+        assert before[name].tobytes() == array.tobytes(), name
+
+
+@pytest.mark.parametrize(
+    ("network", "got"),
+    [
+        (Network("gru", 15, 8, 6, head="laplace", dtype=np.float64), "float64, 15 inputs and 12 numbers"),
+        (Network("gru", 15, 8, 5, head="laplace"), "float32, 15 inputs and 10 numbers"),
+        (Network("gru", 12, 8, 6, head="laplace"), "float32, 12 inputs and 12 numbers"),
+        (Network("gru", 15, 8, 6), "float32, 15 inputs and 6 numbers"),
+    ],
+)
+def test_a_network_that_is_not_of_these_fields_and_horizons_is_refused(network, got):
+    with pytest.raises(UsageError, match=f"^members: expected .* got {got}"):
+        NumericModel("pump", ("a", "b"), [member_of(2), Member(network, None)], HORIZONS, 0.9, 10**9)

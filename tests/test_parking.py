@@ -18,9 +18,12 @@ from fake_disk import FakeDisk, Fault
 from streamrnn import config
 from streamrnn.build import build_pipeline
 from streamrnn.codecs import encode
-from streamrnn.edges import parking
+from streamrnn.edges import contents, parking
+from streamrnn.edges import parked as parked_files
 from streamrnn.edges.disk import StateFolder
-from streamrnn.edges.parking import Parking, Remembered, listed, name_of
+from streamrnn.edges.parked import listed, name_of
+from streamrnn.edges.parking import Parking, Remembered
+from streamrnn.edges.statefile import Loaded, Manifest
 from streamrnn.errors import StateError
 from streamrnn.events import Message
 from streamrnn.pipeline import Pipeline
@@ -192,7 +195,7 @@ def test_a_full_disk_is_waited_for_and_what_waits_can_come_back(caplog: pytest.L
 def test_what_waits_for_a_full_disk_is_bounded(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(parking, "WAITING_BYTES_MAX", 1000)
+    monkeypatch.setattr(parked_files, "WAITING_BYTES_MAX", 1000)
     disk = FakeDisk()
     place = parked(disk)
     disk.fault = errno.ENOSPC
@@ -236,6 +239,49 @@ def test_a_damaged_stream_is_told_and_its_key_begins_anew(damage: str, caplog: p
     assert place.unpark("a") is None
     assert 1 == place.counts["parked_lost"]
     assert "begins anew" in caplog.text
+    assert (damage != "gone") == (["00000000000000000000.stream"] == disk.names("set-aside/parked/pump"))
+
+
+@pytest.mark.parametrize("movable", [True, False])
+def test_a_stream_that_cannot_be_read_just_now_is_set_aside_and_not_overwritten(
+    movable: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = FakeDisk()
+    place = parked(disk)
+    place.park("a", A)
+    name = name_of("pump", 0)
+    content = disk.read(name)
+    disk.unreadable.add(name)
+    disk.fault = None if movable else errno.EROFS
+    assert place.unpark("a") is None
+    disk.fault = None
+    assert 1 == place.counts["parked_lost"]
+    told = f"moved to set-aside/{name}" if movable else "it could not be moved: read-only file system"
+    assert [f"pump: {name}: cannot be read: input/output error; {told}; its key begins anew"] == caplog.messages
+    place.park("a", B)
+    for _ in range(3):
+        place.sync()
+        place.checkpointed(place.save())
+        place.release()
+    assert content == disk.read(f"set-aside/{name}")
+    assert [1] == listed(disk, "pump")
+    found = place.unpark("a")
+    assert found is not None
+    assert B["state"].tolist() == found["state"].tolist()
+
+
+def test_of_a_parked_stream_that_was_set_aside_a_checkpoint_before_says_so() -> None:
+    disk = FakeDisk()
+    place = parked(disk)
+    place.park("a", A)
+    place.park("b", B)
+    saved = place.save()
+    disk.damage(name_of("pump", 0), b"")
+    assert place.unpark("a") is None
+    manifest = Manifest(1, "pump", "model", 0, 0, 0, 1.7e9, "1")
+    told = dict(contents.parked(disk, "pump", Loaded(manifest, saved)))
+    assert "in set-aside" in str(told["a"])
+    assert isinstance(told["b"], dict)
 
 
 def test_another_model_moves_what_was_parked_aside() -> None:

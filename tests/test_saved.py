@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -188,6 +188,38 @@ def test_an_array_that_is_missing_or_of_another_form_is_refused_by_name(setup: s
                 restored(setup, other)
 
 
+DETECTOR, WINDOW = "streams.parts.0.detector.", "model.members.0.learner.window."
+
+
+@pytest.mark.parametrize(
+    ("setup", "changes"),
+    [
+        ("gru", {f"{DETECTOR}ordered": lambda array: array[:, :, :-1]}),
+        ("gru", {f"{DETECTOR}{name}": lambda array: array[:, :, :0] for name in ("rings", "ordered")}),
+        ("gru", {f"{DETECTOR}ordered": lambda array: array + 1}),
+        ("gru", {f"{DETECTOR}shown": lambda array: array - 1000}),
+        ("gru", {"model.history": lambda array: array * 0}),
+        ("gru", {f"{WINDOW}links": lambda array: array[:-1]}),
+        ("gru", {f"{WINDOW}seen": lambda array: array[:-1]}),
+        ("gru", {f"{WINDOW}{name}": lambda array: array[:0] for name in ("xs", "seen", "links")}),
+        ("gru", {f"{WINDOW}states": lambda array: array[:0]}),
+        ("text", {"model.mixture.ngram.table": lambda array: array[:0]}),
+        ("text", {"model.mixture.ngram.table": lambda array: np.concatenate([array, array[:1]])}),
+    ],
+)
+def test_arrays_that_do_not_go_together_are_refused(
+    setup: str, changes: dict[str, Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]]
+) -> None:
+    pipeline = fresh(setup)
+    answers(pipeline, messages(setup, 60))
+    arrays = pipeline.save()
+    pipeline.close()
+    changed = {name: change(arrays[name]) for name, change in changes.items()}
+    parts = {name.rpartition(".")[0] for name in changes}
+    with pytest.raises(StateError, match=rf"^({'|'.join(parts)})\.\w+: expected"):
+        restored(setup, arrays | changed)
+
+
 def test_counts_of_symbols_get_more_room_at_the_event_at_which_they_would_have() -> None:
     rows = messages("text", 900)
     original = fresh("text")
@@ -327,7 +359,7 @@ SCRATCH = {
     "NGram": {"buckets_max", "_hashes"},
     "Network": {"shape", "state", "_x", "_gates"},
     "NumericModel": {"name", "fields", "horizons", "interval", "memory", "counts", "learners", "warmup",
-                     "_horizons", "_alpha", "_states", "anomalies"},
+                     "_horizons", "_form", "_alpha", "_states", "anomalies"},
     "NumericStream": {"key", "calibrator", "answer", "_movable", "_table", "_arrays", "_moves"},
     "Part": set(),
     "Readout": {"gain", "ahead", "units"},

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,7 @@ from streamrnn.sniff import described
 from streamrnn.survey import TOPICS_MAX, Numbers, Survey
 
 NOW = 1.75e9
+CONNACK, SUBSCRIBE = b"\x20\x02\x00\x00", b"\x82"  # of MQTT 3.1.1: granted; the first byte of the packet
 LIMIT_S = 300.0  # for a test that hangs, or kernels that are compiled on a busy computer
 
 
@@ -311,3 +315,35 @@ def test_words_that_do_not_fit_end_sniff_with_2(words: tuple[str, ...], line: st
     assert 2 == ended.returncode
     assert line in ended.stderr
     assert "hunter2" not in ended.stderr
+
+
+@pytest.mark.parametrize("broker", ["silent", "gone"])
+def test_ctrl_c_ends_sniff_at_once_before_the_subscription_is_granted(broker: str) -> None:
+    """A broker that never answers a subscription, and one that is gone after it was found to be there."""
+    with ExitStack() as stack:
+        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        listening.settimeout(LIMIT_S)
+        url = f"mqtt://127.0.0.1:{listening.getsockname()[1]}"
+        command = [sys.executable, "-m", "streamrnn", "sniff", url, "#", "--seconds", str(LIMIT_S)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        stack.enter_context(process)
+        stack.callback(process.kill)
+        first = stack.enter_context(listening.accept()[0])
+        first.recv(4096)
+        first.sendall(CONNACK)
+        if broker == "gone":
+            listening.close()
+            first.close()
+            assert process.stderr is not None
+            while "waiting for the broker" not in (line := process.stderr.readline()):
+                assert line
+        else:
+            second = stack.enter_context(listening.accept()[0])
+            second.recv(4096)
+            second.sendall(CONNACK)
+            while second.recv(4096)[:1] != SUBSCRIBE:
+                pass
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=LIMIT_S / 4)
+    assert (130, "") == (process.returncode, stdout)
+    assert "Traceback" not in stderr

@@ -11,6 +11,7 @@ from contextlib import suppress
 import msgspec
 
 from streamrnn.edges import checkpoint, parking, processing, segments
+from streamrnn.edges import parked as parked_files
 from streamrnn.edges.disk import Disk, set_aside
 from streamrnn.edges.frames import Gap, Mark
 from streamrnn.edges.recovery import QUARANTINE
@@ -111,13 +112,15 @@ def parked(disk: Disk, pipeline: str, loaded: Loaded) -> Iterator[tuple[str, Arr
     Raises
     ------
     OSError
-        The disk cannot be read, or has no such file.
+        The disk cannot be read.
     StateError
         The checkpoint is not of a pipeline.
     """
     for key, number in parking.numbers_of(loaded.arrays).items():
         try:
-            yield key, load(disk, parking.name_of(pipeline, number)).arrays
+            yield key, load(disk, parked_files.name_of(pipeline, number)).arrays
+        except FileNotFoundError:
+            yield key, Unreadable("its file is not there: one that could not be read is in set-aside")
         except Unreadable as error:
             yield key, error
 
@@ -137,8 +140,8 @@ def verify(disk: Disk) -> Iterator[Checked]:
             damaged = isinstance(found, Unreadable)
             told = f"{found}" if isinstance(found, Unreadable) else f"good, after {found.manifest.count} messages"
             yield Checked(name, damaged, told)
-        for number in parking.listed(disk, pipeline):
-            name = parking.name_of(pipeline, number)
+        for number in parked_files.listed(disk, pipeline):
+            name = parked_files.name_of(pipeline, number)
             try:
                 load(disk, name)
             except Unreadable as error:
@@ -165,8 +168,8 @@ def reset(disk: Disk, pipeline: str | None) -> Iterator[str]:
         # The older first: what is left when it fails in between is the newer.
         for position in checkpoint.positions(disk, each):
             yield set_aside(disk, checkpoint.name_of(each, position))
-        for number in parking.listed(disk, each):
-            yield set_aside(disk, parking.name_of(each, number))
+        for number in parked_files.listed(disk, each):
+            yield set_aside(disk, parked_files.name_of(each, number))
     if pipeline is not None:
         return  # the journal is of the others, too; without a checkpoint a pipeline begins behind it
     for segment in segments.listed(disk):

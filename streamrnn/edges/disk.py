@@ -8,10 +8,16 @@ decided by who asked.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+log = logging.getLogger(__name__)
+
+ASIDE: Final = "set-aside"
+ASIDE_BYTES_MAX: Final = 1 << 30
 
 
 class File(Protocol):
@@ -47,6 +53,10 @@ class Disk(Protocol):
 
     def names(self, folder: str) -> list[str]:
         """Names in a folder, sorted; none when there is no such folder."""
+        ...
+
+    def oldest_first(self, folder: str) -> list[str]:
+        """Names of all files in a folder and below, in the order in which they were made, or moved there."""
         ...
 
     def create(self, name: str) -> File:
@@ -141,6 +151,12 @@ class StateFolder:
         except FileNotFoundError:
             return []
 
+    def oldest_first(self, folder: str) -> list[str]:
+        """See `Disk`."""
+        found = [Path(above, each) for above, _, names in os.walk(self.root / folder) for each in names]
+        found.sort(key=lambda path: (path.stat().st_ctime_ns, path))  # a move changes that, and no other time
+        return [str(path.relative_to(self.root)) for path in found]
+
     def create(self, name: str) -> File:
         """See `Disk`."""
         return StateFile(self.root / name, os.O_CREAT | os.O_EXCL)
@@ -174,6 +190,24 @@ class StateFolder:
             os.close(descriptor)
 
 
+def tidy_aside(disk: Disk) -> None:
+    """Remove from ``set-aside/`` what was moved there longest ago, until no more is there than may be.
+
+    Raises
+    ------
+    OSError
+        A file could not be removed.
+    """
+    sizes = {name: disk.size(name) for name in disk.oldest_first(ASIDE)}
+    total = sum(sizes.values())
+    for name, size in sizes.items():
+        if total <= ASIDE_BYTES_MAX:
+            break
+        disk.remove(name)
+        total -= size
+        log.warning("state: %s: removed, since more was set aside than %d MiB", name, ASIDE_BYTES_MAX >> 20)
+
+
 def set_aside(disk: Disk, name: str) -> str:
     """Move a file that is of no use any more to ``set-aside/``, where it keeps its name; return what it is now.
 
@@ -185,7 +219,7 @@ def set_aside(disk: Disk, name: str) -> str:
         It could not be moved.
     """
     folder, _, own = name.rpartition("/")
-    aside = f"set-aside/{folder}".rstrip("/")
+    aside = f"{ASIDE}/{folder}".rstrip("/")
     disk.make_folder(aside)
     taken = set(disk.names(aside))
     free = next(each for n in range(len(taken) + 1) if (each := f"{own}.{n}" if n else own) not in taken)

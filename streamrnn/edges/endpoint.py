@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from streamrnn.errors import BrokerError
+from streamrnn.errors import CredentialsError
 
 Transport = Literal["tcp", "websockets", "unix"]
 
@@ -114,7 +114,7 @@ def password(settings: Settings) -> str | None:
 
     Raises
     ------
-    BrokerError
+    CredentialsError
         The file cannot be read.
     """
     if settings.password_file is None:
@@ -122,7 +122,7 @@ def password(settings: Settings) -> str | None:
     try:
         return Path(settings.password_file).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeError) as exc:
-        raise BrokerError(f"mqtt.password_file: {settings.password_file}: {reason(exc)}") from exc
+        raise CredentialsError(f"mqtt.password_file: {settings.password_file}: {reason(exc)}") from exc
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:
@@ -130,20 +130,20 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
 
     Raises
     ------
-    BrokerError
+    CredentialsError
         One of the files cannot be read or is not what it should be.
     """
     try:
         context = ssl.create_default_context(cafile=settings.ca)
     except OSError as exc:
-        raise BrokerError(f"mqtt.tls.ca: {settings.ca}: {reason(exc)}") from exc
+        raise CredentialsError(f"mqtt.tls.ca: {settings.ca}: {reason(exc)}") from exc
     if settings.cert is not None:
         try:
             # Without a password here OpenSSL would ask for one on the terminal of a daemon.
             context.load_cert_chain(settings.cert, settings.key, password="")
         except OSError as exc:
             files = " and ".join(filter(None, (settings.cert, settings.key)))
-            raise BrokerError(f"mqtt.tls.cert and mqtt.tls.key: {files}: {reason(exc)}") from exc
+            raise CredentialsError(f"mqtt.tls.cert and mqtt.tls.key: {files}: {reason(exc)}") from exc
     return context
 
 

@@ -1,54 +1,31 @@
 """Parking: the streams of keys that a pipeline has no room for, until an event of theirs comes again.
 
-Each is a file, numbered as they come. What is parked belongs to the state of the pipeline: its checkpoints say
-which number each key has, so that a restart goes on from the one it would have gone on from.
+Each is a file, numbered as they come, see `parked`. What is parked belongs to the state of the pipeline: its
+checkpoints say which number each key has, so that a restart goes on from the one it would have gone on from.
 """
 
 from __future__ import annotations
 
 import logging
-import re
-import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamrnn.edges import statefile
-from streamrnn.edges.disk import Disk, set_aside, words
+from streamrnn.edges.disk import Disk, words
+from streamrnn.edges.parked import Files
 from streamrnn.edges.statefile import Manifest, Unreadable, decode
 from streamrnn.errors import StateError
 from streamrnn.learn.saved import Arrays, decode_text, encode_text
 
 log = logging.getLogger(__name__)
 
-FOLDER = "parked"
 KEYS, NUMBERS, NEXT = "parked.keys", "parked.numbers", "parked.next"  # arrays in a checkpoint
-WAITING_BYTES_MAX = 16 << 20  # of files that the disk does not take at present
 COMPLAINT_S = 60.0
-
-_NAME = re.compile(r"([0-9]{20})\.stream")
-
-
-def name_of(pipeline: str, number: int) -> str:
-    """Return the name of a parked stream below the state directory.
-
-    Examples
-    --------
-    >>> name_of("machine", 12)
-    'parked/machine/00000000000000000012.stream'
-    """
-    return f"{FOLDER}/{pipeline}/{number:020d}.stream"
-
-
-def listed(disk: Disk, pipeline: str) -> list[int]:
-    """Return the numbers of the streams of a pipeline that have a file, ascending."""
-    names = disk.names(f"{FOLDER}/{pipeline}")
-    return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
 
 
 def numbers_of(arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:
@@ -109,9 +86,9 @@ class Parking:
     Attributes
     ----------
     counts
-        parked, returned, parked_forgotten (beyond `keys_max`), parked_lost (the disk failed).
-    fresh_bytes
-        Written since the newest checkpoint.
+        parked, returned, parked_forgotten (beyond `keys_max`), parked_lost (not written, or not to be read).
+    files
+        Its files.
     """
 
     def __init__(
@@ -123,19 +100,13 @@ class Parking:
         keys_max: int,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.disk = disk
         self.keys_max = keys_max
         self.counts: Counter[str] = Counter()
-        self.fresh_bytes = 0
-        self._folder = f"{FOLDER}/{pipeline}"
+        self.files = Files(disk, pipeline, self._complain)
         self._about = (pipeline, fingerprint, version)
         self._now = now
         self._numbers: OrderedDict[str, int] = OrderedDict()  # by key, the one parked longest first
         self._next = 0
-        self._files = threading.Lock()  # what is written and what waits: `sync` is on another thread than `park`
-        self._unsynced: list[int] = []
-        self._waiting: dict[int, bytes] = {}  # what the disk did not take, by number
-        self._waiting_bytes = 0
         self._generations: list[frozenset[int]] = []  # the numbers in the two newest checkpoints
         self._needed: frozenset[int] = frozenset()  # of the numbers below `_below`
         self._below = 0
@@ -171,24 +142,28 @@ class Parking:
             self._numbers.popitem(last=False)
             self.counts["parked_forgotten"] += 1
         try:
-            with self._files:
-                self._wait(number, data)
-                self._write_waiting()
+            self.files.write(number, data)
         except OSError as error:
             self._complain(f"a stream cannot be parked: {words(error)}; it is tried again")
 
     def unpark(self, key: str) -> Mapping[str, NDArray[Any]] | None:
-        """Return the stream of a key and let go of it; None when there is none, or it cannot be read."""
+        """Return the stream of a key and let go of it; None when there is none, or it cannot be read.
+
+        A file that cannot be read is moved aside, for it may be readable later. Its key is not given what is in it
+        then: that has begun anew.
+        """
         number = self._numbers.pop(key, None)
         if number is None:
             return None
+        name = self.files.name(number)
         try:
-            data = self._waiting.get(number)
-            arrays = decode(self.disk.read(self._name(number)) if data is None else data).arrays
+            arrays = decode(self.files.read(number)).arrays
+        except FileNotFoundError as error:
+            self._lost(f"{name}: {words(error)}")
         except OSError as error:
-            self._lost(f"the parked stream of a key cannot be read: {words(error)}; it begins anew")
+            self._lost(f"{name}: cannot be read: {words(error)}; {self.files.move_aside(number)}")
         except Unreadable as error:
-            self._lost(f"{self._name(number)}: {error}; its key begins anew")
+            self._lost(f"{name}: {error}; {self.files.move_aside(number)}")
         else:
             self.counts["returned"] += 1
             return arrays
@@ -205,6 +180,11 @@ class Parking:
         numbers = np.array(list(self._numbers.values()), np.int64)
         return {KEYS: encode_text(list(self._numbers)), NUMBERS: numbers, NEXT: np.array(self._next)}
 
+    @property
+    def fresh_bytes(self) -> int:
+        """Bytes written since the newest checkpoint."""
+        return self.files.fresh_bytes
+
     def sync(self) -> None:
         """Have the disk take all that is parked, on any thread: a checkpoint that names it is written next.
 
@@ -213,46 +193,22 @@ class Parking:
         OSError
             The disk failed or is full.
         """
-        with self._files:
-            self._write_waiting()
-            numbers, self._unsynced = self._unsynced, []
-        for place, number in enumerate(numbers):
-            try:
-                file = self.disk.open(self._name(number))
-                try:
-                    file.sync()
-                finally:
-                    file.close()
-            except FileNotFoundError:
-                continue  # released meanwhile
-            except OSError:
-                # After a sync that failed nothing is known of what the disk has of it: it is written anew.
-                with self._files:
-                    self._unsynced = numbers[place:] + self._unsynced
-                    self._wait(number, self.disk.read(self._name(number)))
-                raise
-        if numbers:
-            try:
-                self.disk.sync_folder(self._folder)
-            except OSError:
-                with self._files:
-                    self._unsynced = numbers + self._unsynced
-                raise
+        self.files.sync()
 
     def checkpointed(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """A checkpoint with what `save` returned is on the disk."""
         self._generations = [*self._generations[-1:], frozenset(arrays[NUMBERS].tolist())]
         self._needed = frozenset(self._numbers.values()).union(*self._generations)
         self._below = self._next
-        self.fresh_bytes = 0
+        self.files.fresh_bytes = 0
 
     def release(self) -> None:
-        """Remove files that neither the pipeline nor a checkpoint needs, on any thread."""
-        needed, below = self._needed, self._below
+        """Remove files that neither the pipeline nor a checkpoint needs, and what was set aside beyond its ceiling.
+
+        On any thread.
+        """
         try:
-            for number in listed(self.disk, self._about[0]):
-                if number < below and number not in needed and number not in self._waiting:
-                    self.disk.remove(self._name(number))
+            self.files.release(self._below, self._needed)
         except OSError as error:
             log.warning("%s: a stream parked before cannot be removed: %s", self._about[0], words(error))
 
@@ -281,40 +237,11 @@ class Parking:
         OSError
             It could not be moved.
         """
-        for number in listed(self.disk, self._about[0]):
-            set_aside(self.disk, self._name(number))
-
-    # Its files
-
-    def _name(self, number: int) -> str:
-        return name_of(self._about[0], number)
-
-    def _wait(self, number: int, data: bytes) -> None:
-        self._waiting[number] = data
-        self._waiting_bytes += len(data)
-        while self._waiting_bytes > WAITING_BYTES_MAX and len(self._waiting) > 1:
-            oldest = next(iter(self._waiting))
-            self._waiting_bytes -= len(self._waiting.pop(oldest))
-            self._complain("the disk takes no streams: the oldest that waits is lost, its key will begin anew")
-
-    def _write_waiting(self) -> None:
-        for number, data in list(self._waiting.items()):
-            self.disk.make_folder(self._folder)
-            with suppress(FileNotFoundError):  # of a process before, which may not have written all of it
-                self.disk.remove(self._name(number))
-            file = self.disk.create(self._name(number))
-            try:
-                statefile.put(file, 0, data)
-            finally:
-                file.close()
-            self._unsynced.append(number)
-            self.fresh_bytes += len(data)
-            del self._waiting[number]
-            self._waiting_bytes -= len(data)
+        self.files.set_all_aside()
 
     def _lost(self, why: str) -> None:
         self.counts["parked_lost"] += 1
-        self._complain(why)
+        self._complain(f"{why}; its key begins anew")
 
     def _complain(self, why: str) -> None:
         """Say it, at most once a minute."""

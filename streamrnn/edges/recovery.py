@@ -15,7 +15,7 @@ from contextlib import suppress
 import msgspec
 
 from streamrnn.edges import checkpoint
-from streamrnn.edges.disk import set_aside, words
+from streamrnn.edges.disk import set_aside, tidy_aside, words
 from streamrnn.edges.frames import Gap, Mark, Session
 from streamrnn.edges.processing import DEATHS_MAX
 from streamrnn.edges.redelivery import checksum
@@ -48,6 +48,10 @@ def recover(store: Store, going: Callable[[], bool] = lambda: True) -> bool:
 
 def _recover(store: Store, going: Callable[[], bool]) -> bool:
     began = time.monotonic()
+    try:
+        tidy_aside(store.disk)  # before more is set aside, so that all that this start moves there can be looked at
+    except OSError as error:
+        log.warning("state: what was set aside cannot be tidied: %s", words(error))
     damaged = {name for name in store.accounts if load(store, name)}
     reading = Reading(store.disk)
     marks = _scan(store, reading)

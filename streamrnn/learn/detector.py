@@ -64,6 +64,17 @@ class Detector(Moving):
         own = (self.recent, self.kept, self.errors, self.shown, self.rings, self.ordered, self.loudness)
         return *own, self.rings.shape[1]
 
+    def disagreement(self) -> str | None:
+        """Why what was restored does not go together, None when it does: its places are where a kernel writes."""
+        capacity = self.rings.shape[1]
+        if self.ordered.shape != self.rings.shape or capacity == 0:
+            return f"ordered: expected the shape of rings, {self.rings.shape}, not empty, got {self.ordered.shape}"
+        for ring, ordered, shown in zip(self.rings, self.ordered, self.shown.tolist(), strict=True):
+            count = min(shown, capacity)
+            if count < 0 or not np.array_equal(np.sort(ring[:count]), ordered[:count]):
+                return "ordered: expected what is in rings, in order"
+        return None
+
     @staticmethod
     def view_count(fields: int) -> int:
         """Numbers that an event is ranked by: of each field, and of several fields together."""

@@ -91,6 +91,13 @@ class NGram:
         if buckets < self.buckets_max and self.used[0] > buckets:
             self._grow()
 
+    def disagreement(self) -> str | None:
+        """Why what was restored does not go together, None when it does: a bucket is found by bits of a hash."""
+        buckets = len(self.table)
+        if buckets >= self.FIRST and buckets.bit_count() == 1:
+            return None
+        return f"table: expected a power of two of buckets, at least {self.FIRST}, got {buckets}"
+
     def count_new(self) -> None:
         """Count that a symbol came that had no number yet."""
         ngram.count_dense(self.unigrams, 0)

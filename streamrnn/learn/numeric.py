@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from streamrnn.errors import UsageError
 from streamrnn.events import Event, NumericOutput
-from streamrnn.kernels import numeric
+from streamrnn.kernels import numeric, params
 from streamrnn.kernels.tables import table_of
 from streamrnn.kernels.types import Floats, Ints
 from streamrnn.learn.calibrator import Calibrator
@@ -145,6 +146,11 @@ class NumericModel:
         Forecast horizons in events, the first of them 1; share of events inside an interval, 0..1.
     memory
         Bytes the detectors may use together; with many keys their histories get shorter.
+
+    Raises
+    ------
+    UsageError
+        A network is not of these fields and horizons, or not of float32: kernels take that for granted.
     """
 
     SAVED: ClassVar[tuple[str, ...]] = ("history", "members")
@@ -158,6 +164,14 @@ class NumericModel:
         interval: float,
         memory: int,
     ) -> None:
+        inputs, outputs = Scaler.input_count(len(fields)), len(fields) * len(horizons)
+        for network in (member.network for member in members):
+            got = (int(network.shape[params.INPUTS]), network.width, network.theta.dtype.name)
+            if got != (inputs, 2 * outputs, "float32"):
+                raise UsageError(
+                    f"members: expected float32, {inputs} inputs and {outputs} outputs of a Laplace head, "
+                    f"got {got[2]}, {got[0]} inputs and {got[1]} numbers a step"
+                )
         self.name = name
         self.fields = tuple(fields)
         self.members = tuple(members)
@@ -166,12 +180,19 @@ class NumericModel:
         self.memory = memory
         self.history = HISTORY
         self.counts: Counter[str] = Counter()
+        self._form = (len(fields),)
         self._horizons = np.array(horizons, dtype=np.int64)
         self._alpha = 1.0 - interval
         self._states = np.array([member.network.state.size for member in members], dtype=np.int64)
         self.anomalies = 0  # in this process
         self.learners = tuple(member.learner for member in members if member.learner)
         self.warmup = horizons[-1] + max((learner.length for learner in self.learners), default=0)
+
+    def disagreement(self) -> str | None:
+        """Why what was restored does not go together, None when it does."""
+        if Detector.FIRST <= self.history <= HISTORY:
+            return None
+        return f"history: expected {Detector.FIRST} to {HISTORY}, got {self.history}"
 
     @staticmethod
     def network_for(
@@ -211,9 +232,17 @@ class NumericModel:
                     part.detector.shorten(history)
 
     def process_one(self, stream: NumericStream, event: Event, learn: bool) -> NumericOutput:
-        """Answer one event of one stream, then learn from it unless `learn` is false."""
+        """Answer one event of one stream, then learn from it unless `learn` is false.
+
+        Raises
+        ------
+        UsageError
+            It has another number of fields: the kernels take their lengths from it.
+        """
         values, age, parts, members = event.values, stream.count, stream.parts, self.members
         assert values is not None  # noqa: S101 the codec of a numeric pipeline gives values
+        if values.shape != self._form:
+            raise UsageError(f"values: expected shape {self._form}, got {values.shape}")
         for part in parts:
             part.detector.make_room(age, self.history)
         if learn:

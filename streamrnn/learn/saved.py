@@ -2,7 +2,8 @@
 
 A class says in `SAVED` which of its attributes are its state: arrays, numbers, parts with a state of their own,
 tuples of such parts, lists of text. What may have another length than in a fresh object is also in `GROWS`, with
-the dimension of it. The rest of it is made anew from the configuration, or scratch.
+the dimension of it; such a class may have a method `disagreement`, which says why what was restored does not go
+together, or None: kernels do not check their indices. The rest is made anew from the configuration, or scratch.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from streamrnn.errors import StateError
 
 Arrays = dict[str, NDArray[Any]]
+Leaf = tuple[str, Sequence[Any], Sequence[Any], str]  # name, values, owners, attribute
 
 
 class Part(Protocol):
@@ -40,10 +42,12 @@ def restore(part: Part, arrays: Mapping[str, NDArray[Any]], prefix: str = "") ->
     StateError
         An array is missing, or is none that such a part can have.
     """
-    for name, values, owners, attribute in list(_leaves([part], prefix)):
+    leaves = list(_leaves([part], prefix))
+    for name, values, owners, attribute in leaves:
         if name not in arrays:
             raise StateError(f"{name}: missing")
         _place(name, values[0], owners[0], attribute, arrays[name])
+    _refuse_disagreements(leaves)
 
 
 def save_all(parts: Sequence[Part], prefix: str = "") -> Arrays:
@@ -74,9 +78,11 @@ def restore_all(parts: Sequence[Part], arrays: Mapping[str, NDArray[Any]], prefi
     StateError
         As `restore`.
     """
-    for name, values, owners, attribute in list(_leaves(parts, prefix)):
+    leaves = list(_leaves(parts, prefix))
+    for name, values, owners, attribute in leaves:
         for owner, value, array in zip(owners, values, _split(name, arrays, len(parts)), strict=True):
             _place(name, value, owner, attribute, array)
+    _refuse_disagreements(leaves)
 
 
 def split_all(arrays: Mapping[str, NDArray[Any]], count: int, prefix: str = "") -> list[Arrays]:
@@ -113,7 +119,7 @@ def decode_text(name: str, array: NDArray[Any]) -> list[str]:
     return texts
 
 
-def _leaves(parts: Sequence[Part], prefix: str) -> Iterator[tuple[str, Sequence[Any], Sequence[Part], str]]:
+def _leaves(parts: Sequence[Part], prefix: str) -> Iterator[Leaf]:
     """Name, values, owners and attribute of all that is an array in the end, of parts that are made alike."""
     if not parts:
         return
@@ -149,6 +155,15 @@ def _place(name: str, value: Any, owner: Part, attribute: str, saved: NDArray[An
         value[...] = saved
     else:
         setattr(owner, attribute, saved.copy())
+
+
+def _refuse_disagreements(leaves: Sequence[Leaf]) -> None:
+    """Raise a StateError when arrays that fit each by itself do not fit together."""
+    for prefix, owners in {name.removesuffix(attribute): owners for name, _, owners, attribute in leaves}.items():
+        if hasattr(owners[0], "disagreement"):
+            for owner in owners:
+                if (why := owner.disagreement()) is not None:
+                    raise StateError(prefix + why)
 
 
 def _fits(saved: tuple[int, ...], fresh: tuple[int, ...], grows: int | None) -> bool:

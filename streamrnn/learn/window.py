@@ -68,6 +68,13 @@ class Window:
     def __len__(self) -> int:
         return min(self.count, self.capacity)
 
+    def disagreement(self) -> str | None:
+        """Why what was restored does not go together, None when it does."""
+        rows = {len(self.xs), len(self.seen), len(self.links)}
+        if len(rows) > 1 or 0 in rows:
+            return f"links: expected as many rows as xs and seen, at least one, got {sorted(rows)}"
+        return None if len(self.states) else "states: expected at least one"
+
     def push(self, x: Floats, values: Floats, state: Floats, previous: int) -> int:
         """Keep a step: its input x (I,), what it shows (F,) NaN where missing, the state (L, S) before it.
 
