@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from streamrnn.beside import beside
 from streamrnn.build import build_pipeline
@@ -20,13 +20,12 @@ from streamrnn.edges.disk import words
 from streamrnn.edges.recovery import load
 from streamrnn.errors import StateError, StreamrnnError
 from streamrnn.fingerprint import fingerprint
+from streamrnn.health import Watched
 from streamrnn.lane import Lane
 from streamrnn.pipeline import Pipeline
 from streamrnn.privacy import notices
+from streamrnn.upkeep import Upkeep
 from streamrnn.warm import warm_aloud
-
-if TYPE_CHECKING:
-    from streamrnn.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +34,20 @@ WATCH_S = 1.0  # between two looks at the files
 GRANT_S = 10.0  # that a reload waits for the broker to grant new subscriptions
 RETAINED = "goes on with what it has learned"
 ANEW = "begins anew"
+
+
+class Reloaded(Watched, Protocol):
+    """What a reload needs of the service."""
+
+    @property
+    def lanes(self) -> list[Lane]: ...
+    @property
+    def upkeep(self) -> Upkeep | None: ...
+
+    def lane(self, config: Config, pipeline: Pipeline[Any]) -> Lane: ...
+    def start(self, lane: Lane) -> None: ...
+    async def halt(self, lane: Lane) -> None: ...
+    def go_on_with(self, config: Config) -> None: ...
 
 
 class Change(NamedTuple):
@@ -82,7 +95,7 @@ class Reloader:
         Told True when a reload begins and False when it ends.
     """
 
-    def __init__(self, service: Service, read: Callable[[], Config]) -> None:
+    def __init__(self, service: Reloaded, read: Callable[[], Config]) -> None:
         self.service = service
         self.read = read
         self.asked = asyncio.Event()

@@ -61,6 +61,7 @@ RANKS = {
     "info": 10,
     "control": 10,
     "metrics": 10,
+    "reload": 10,
     "keeping": 9,
     "upkeep": 9,
     "service": 11,
