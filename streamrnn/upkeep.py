@@ -77,6 +77,8 @@ class Upkeep:
         """Make what a clean end leaves: nothing to acknowledge, and a checkpoint of every pipeline with news."""
         self._mark()
         for lane in list(self.lanes):
+            if lane not in self.lanes:
+                continue  # a reload took it out while another was written
             name = lane.pipeline.name
             # With messages left, outputs may come that the broker does not take any more: nothing is waited for.
             if not lane.idle.is_set() or self.connection.through < self.connection.issued:
@@ -119,6 +121,8 @@ class Upkeep:
                 self._fault = self.store.fault
                 self.on_fault()
             for lane in list(self.lanes):
+                if lane not in self.lanes:
+                    continue  # a reload took it out while another was written
                 if time.monotonic() >= self._not_before and self.store.due(lane.pipeline.name):
                     await self._checkpoint(lane)
 
