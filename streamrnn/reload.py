@@ -178,6 +178,8 @@ class Reloader:
                 position = lane.queue[0][0] if lane.queue else store.journal.next
                 store.accounts[name].go_on(position, len(lane.queue))
             lanes[lanes.index(old)] = lane
+            if store is not None and how == ANEW:
+                await self._begin(lane)
             self.service.start(lane)
             log.info("reload: %s: is another, and %s; %d messages wait for it", name, how, len(lane.queue))
             await _close(old)
@@ -187,6 +189,8 @@ class Reloader:
                 await self._load(config, lane)
                 store.accounts[name].go_on(store.journal.next, 0)
             lanes.append(lane)
+            if store is not None:
+                await self._begin(lane)
             self.service.start(lane)
             log.info("reload: %s: is new", name)
 
@@ -213,6 +217,21 @@ class Reloader:
             await asyncio.to_thread(store.write, store.copy(name, idle=not lane.queue))
         except OSError as error:
             store.checkpoint_failed(name, error)
+
+    async def _begin(self, lane: Lane) -> None:
+        """Write the first checkpoint of a pipeline that has not answered yet; messages for it wait in its queue.
+
+        Without it a restart would not know from where on the journal is for it, and leave out what waits.
+        """
+        store, name = self.service.store, lane.pipeline.name
+        assert store is not None  # noqa: S101
+        copy = store.copy(name, idle=not lane.queue)
+        try:
+            await asyncio.to_thread(store.write, copy)
+        except OSError as error:
+            store.checkpoint_failed(name, error)  # which upkeep tries again
+        else:
+            store.written(copy)
 
     async def _load(self, config: Config, lane: Lane) -> None:
         """Keep a pipeline from now on; it goes on from a checkpoint of an earlier time, if one is its own."""

@@ -197,11 +197,13 @@ def test_after_a_reload_and_a_kill_it_goes_on_as_if_there_had_been_none(broker: 
         for name in ("same", "other", "gone"):
             came(client, name, 100)
         reload(daemon, second)
+        for name in ("other", "new"):
+            begun = {path.stem for path in (tmp_path / "state" / "checkpoints" / name).iterdir()}
+            assert {f"{100:020d}"} == begun, "without it a kill would leave out what came before"
         for i in range(100, 160):
             client.publish("plant/a", payload(i))
         for name, count in (("same", 160), ("other", 160), ("new", 60)):
             came(client, name, count)
-        client.pause(3.0)  # for the first checkpoints of what is new
         daemon.signal(signal.SIGKILL)
         daemon.ended()
     aside = {path.stem for path in (tmp_path / "state" / "set-aside" / "checkpoints" / "other").iterdir()}
