@@ -34,6 +34,7 @@ WATCH_S = 1.0  # between two looks at the files
 GRANT_S = 10.0  # that a reload waits for the broker to grant new subscriptions
 RETAINED = "goes on with what it has learned"
 ANEW = "begins anew"
+STOPPING = "the service is being stopped"
 
 
 class Reloaded(Watched, Protocol):
@@ -143,11 +144,18 @@ class Reloader:
         for name in (*change.changed, *change.new):
             spec = config.pipelines[name]
             # On threads: the other pipelines go on meanwhile.
-            if not await beside(lambda name=name, spec=spec: warm_aloud(name, spec), service.stopping, "warm"):  # type: ignore[misc]
-                return ["the service is being stopped"]
-            built[name] = await asyncio.to_thread(build_pipeline, name, spec, config.seed)
+            try:
+                if not await beside(lambda name=name, spec=spec: warm_aloud(name, spec), service.stopping, "warm"):  # type: ignore[misc]
+                    return [STOPPING]
+                built[name] = await asyncio.to_thread(build_pipeline, name, spec, config.seed)
+            except (StreamrnnError, OSError, MemoryError) as error:
+                return [f"pipelines.{name}: cannot be built: {error or type(error).__name__}"]
         async with service.upkeep.writing if service.upkeep is not None else nullcontext():
+            if service.stopping.is_set():  # while a checkpoint waited for the broker
+                return [STOPPING]
             await self._exchange(config, change, built)
+            if service.upkeep is not None:
+                service.upkeep.acknowledge()  # what was written has synced the journal, with what came meanwhile
         service.go_on_with(config)
         await self._granted()
         same = len(config.pipelines) - len(built)
@@ -250,7 +258,10 @@ class Reloader:
                 build_pipeline, name, spec, config.seed
             )  # that one has half a state
             store.add(lane.pipeline, print_, parked_max)
-            store.parking[name].begin_anew()
+            try:
+                store.parking[name].begin_anew()
+            except OSError as error:  # what is there is written over, or removed after a checkpoint
+                log.error("reload: %s: what it has parked cannot be moved aside: %s", name, words(error))
 
     async def _granted(self) -> None:
         """Wait for the broker to grant what is new, if it is there."""
