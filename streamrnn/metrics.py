@@ -255,7 +255,7 @@ def _store(store: Store) -> Iterator[Metric]:
     behind = _of_pipelines(
         GaugeMetricFamily, "behind_checkpoint_messages", "Messages a restart would process again"
     )
-    for name, account in store.accounts.items():
+    for name, account in list(store.accounts.items()):  # a reload may add some meanwhile
         behind.add_metric([name], account.behind)
     yield behind
 

@@ -34,6 +34,7 @@ WATCH_S = 1.0  # between two looks at the files
 GRANT_S = 10.0  # that a reload waits for the broker to grant new subscriptions
 RETAINED = "goes on with what it has learned"
 ANEW = "begins anew"
+STOPPING = "the service is being stopped"
 
 
 class Reloaded(Watched, Protocol):
@@ -143,11 +144,18 @@ class Reloader:
         for name in (*change.changed, *change.new):
             spec = config.pipelines[name]
             # On threads: the other pipelines go on meanwhile.
-            if not await beside(lambda name=name, spec=spec: warm_aloud(name, spec), service.stopping, "warm"):  # type: ignore[misc]
-                return ["the service is being stopped"]
-            built[name] = await asyncio.to_thread(build_pipeline, name, spec, config.seed)
+            try:
+                if not await beside(lambda name=name, spec=spec: warm_aloud(name, spec), service.stopping, "warm"):  # type: ignore[misc]
+                    return [STOPPING]
+                built[name] = await asyncio.to_thread(build_pipeline, name, spec, config.seed)
+            except (StreamrnnError, OSError, MemoryError) as error:
+                return [f"pipelines.{name}: cannot be built: {error or type(error).__name__}"]
         async with service.upkeep.writing if service.upkeep is not None else nullcontext():
+            if service.stopping.is_set():  # while a checkpoint waited for the broker
+                return [STOPPING]
             await self._exchange(config, change, built)
+            if service.upkeep is not None:
+                service.upkeep.acknowledge()  # what was written has synced the journal, with what came meanwhile
         service.go_on_with(config)
         await self._granted()
         same = len(config.pipelines) - len(built)
@@ -178,6 +186,8 @@ class Reloader:
                 position = lane.queue[0][0] if lane.queue else store.journal.next
                 store.accounts[name].go_on(position, len(lane.queue))
             lanes[lanes.index(old)] = lane
+            if store is not None and how == ANEW:
+                await self._begin(lane)
             self.service.start(lane)
             log.info("reload: %s: is another, and %s; %d messages wait for it", name, how, len(lane.queue))
             await _close(old)
@@ -187,6 +197,8 @@ class Reloader:
                 await self._load(config, lane)
                 store.accounts[name].go_on(store.journal.next, 0)
             lanes.append(lane)
+            if store is not None:
+                await self._begin(lane)
             self.service.start(lane)
             log.info("reload: %s: is new", name)
 
@@ -214,6 +226,21 @@ class Reloader:
         except OSError as error:
             store.checkpoint_failed(name, error)
 
+    async def _begin(self, lane: Lane) -> None:
+        """Write the first checkpoint of a pipeline that has not answered yet; messages for it wait in its queue.
+
+        Without it a restart would not know from where on the journal is for it, and leave out what waits.
+        """
+        store, name = self.service.store, lane.pipeline.name
+        assert store is not None  # noqa: S101
+        copy = store.copy(name, idle=not lane.queue)
+        try:
+            await asyncio.to_thread(store.write, copy)
+        except OSError as error:
+            store.checkpoint_failed(name, error)  # which upkeep tries again
+        else:
+            store.written(copy)
+
     async def _load(self, config: Config, lane: Lane) -> None:
         """Keep a pipeline from now on; it goes on from a checkpoint of an earlier time, if one is its own."""
         store, name = self.service.store, lane.pipeline.name
@@ -231,7 +258,10 @@ class Reloader:
                 build_pipeline, name, spec, config.seed
             )  # that one has half a state
             store.add(lane.pipeline, print_, parked_max)
-            store.parking[name].begin_anew()
+            try:
+                store.parking[name].begin_anew()
+            except OSError as error:  # what is there is written over, or removed after a checkpoint
+                log.error("reload: %s: what it has parked cannot be moved aside: %s", name, words(error))
 
     async def _granted(self) -> None:
         """Wait for the broker to grant what is new, if it is there."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -102,8 +102,7 @@ class Service:
                 return
         pipelines = build_pipelines(self.config)
         with ExitStack() as stack:
-            for pipeline in pipelines.values():
-                stack.callback(pipeline.close)
+            stack.callback(_close, pipelines)
             if self.config.state is not None:
                 self.store = stack.enter_context(open_store(self.config, pipelines))
                 if not await asyncio.to_thread(recover, self.store, self.going):
@@ -120,6 +119,7 @@ class Service:
         self.discovery.recall()
         connection = Connection(mqtt_settings(self.config), self._topics(), self.take, self._on_state)
         self.connection = connection
+        pipelines.clear()  # the lanes have them, and let go of those that a reload exchanges
         try:
             async with self._group as group:
                 if self.store is not None:
@@ -310,6 +310,11 @@ class Service:
                 await connection.settled()
         except TimeoutError:
             log.warning("stopping: without the broker's goodbye")
+
+
+def _close(pipelines: Mapping[str, Pipeline[Any]]) -> None:
+    for pipeline in pipelines.values():
+        pipeline.close()
 
 
 def _inputs(config: Config) -> dict[str, int]:

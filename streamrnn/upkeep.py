@@ -63,6 +63,14 @@ class Upkeep:
             self._sync_now.set()
         return False
 
+    def acknowledge(self) -> None:
+        """Acknowledge what is safe by now. To be called after each sync of the journal: no other may come."""
+        owed, safe = self._owed, self.store.safe
+        while owed and owed[0][0] < safe:
+            self.connection.acknowledge(owed.popleft()[1])
+        if owed:
+            self._sync_now.set()
+
     def connection_lost(self) -> None:
         """The broker will deliver again what was not acknowledged."""
         self._owed.clear()
@@ -77,6 +85,8 @@ class Upkeep:
         """Make what a clean end leaves: nothing to acknowledge, and a checkpoint of every pipeline with news."""
         self._mark()
         for lane in list(self.lanes):
+            if lane not in self.lanes:
+                continue  # a reload took it out while another was written
             name = lane.pipeline.name
             # With messages left, outputs may come that the broker does not take any more: nothing is waited for.
             if not lane.idle.is_set() or self.connection.through < self.connection.issued:
@@ -103,7 +113,7 @@ class Upkeep:
 
     async def _sync_once(self) -> None:
         await asyncio.to_thread(self.store.journal.sync)
-        self._acknowledge()
+        self.acknowledge()
 
     async def _tick(self) -> None:
         while True:
@@ -111,7 +121,7 @@ class Upkeep:
             journal = self.store.journal
             if journal.fault is not None and await asyncio.to_thread(journal.retry):
                 self._sync_now.set()
-                self._acknowledge()
+                self.acknowledge()
                 self.connection.resume()
                 self._not_before = 0.0
             self._mark()
@@ -119,15 +129,10 @@ class Upkeep:
                 self._fault = self.store.fault
                 self.on_fault()
             for lane in list(self.lanes):
+                if lane not in self.lanes:
+                    continue  # a reload took it out while another was written
                 if time.monotonic() >= self._not_before and self.store.due(lane.pipeline.name):
                     await self._checkpoint(lane)
-
-    def _acknowledge(self) -> None:
-        owed, safe = self._owed, self.store.safe
-        while owed and owed[0][0] < safe:
-            self.connection.acknowledge(owed.popleft()[1])
-        if owed:
-            self._sync_now.set()
 
     def _mark(self) -> None:
         """Note down of each pipeline up to where the broker has its outputs."""
@@ -158,4 +163,4 @@ class Upkeep:
             else:
                 self.store.written(copy)
                 await asyncio.to_thread(self.store.release)
-            self._acknowledge()  # writing has synced the journal, with what came meanwhile
+            self.acknowledge()  # writing has synced the journal, with what came meanwhile

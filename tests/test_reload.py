@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -19,6 +20,7 @@ from streamrnn.build import build_pipeline
 from streamrnn.codecs import encode
 from streamrnn.events import Message
 from streamrnn.reload import difference, immovable
+from streamrnn.service import Service
 
 HEAD = """
 mqtt: {{url: "{url}", client_id: reloaded}}
@@ -197,11 +199,13 @@ def test_after_a_reload_and_a_kill_it_goes_on_as_if_there_had_been_none(broker: 
         for name in ("same", "other", "gone"):
             came(client, name, 100)
         reload(daemon, second)
+        for name in ("other", "new"):
+            begun = {path.stem for path in (tmp_path / "state" / "checkpoints" / name).iterdir()}
+            assert {f"{100:020d}"} == begun, "without it a kill would leave out what came before"
         for i in range(100, 160):
             client.publish("plant/a", payload(i))
         for name, count in (("same", 160), ("other", 160), ("new", 60)):
             came(client, name, count)
-        client.pause(3.0)  # for the first checkpoints of what is new
         daemon.signal(signal.SIGKILL)
         daemon.ended()
     aside = {path.stem for path in (tmp_path / "state" / "set-aside" / "checkpoints" / "other").iterdir()}
@@ -264,6 +268,26 @@ def test_without_the_broker_a_reload_is_done_all_the_same(broker: Mosquitto, tmp
             client.publish("yard/a", payload(0))
             came(client, "p", 1)
         assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("fault", [MemoryError("no room for weights"), OSError(28, "No space left on device")])
+def test_a_pipeline_that_cannot_be_built_changes_nothing_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("streamrnn.reload.warm_aloud", lambda *_: None)
+    monkeypatch.setattr("streamrnn.reload.build_pipeline", fail)
+    top = HEAD.format(url="mqtt://localhost", state=tmp_path)
+    old = config.loads(top + pipeline("a"))
+
+    async def scenario() -> None:
+        service = Service(old, lambda: config.loads(top + pipeline("a") + pipeline("b")))
+        assert [f"pipelines.b: cannot be built: {fault}"] == await service.reloader.reload()
+        assert old is service.config
+
+    asyncio.run(scenario())
 
 
 def test_only_what_is_another_counts_as_changed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from fake_disk import FakeDisk
 from simulation import CONFIG, FINGERPRINTS
 
@@ -96,3 +97,28 @@ def test_a_lane_rests_between_two_messages_also_when_each_takes_many_turns() -> 
             pipeline.close()
 
     asyncio.run(scenario())
+
+
+def test_a_pipeline_that_a_reload_takes_out_while_another_is_written_is_not_asked_for() -> None:
+    async def scenario() -> None:
+        store = Store(FakeDisk(), build_pipelines(CONFIG), FINGERPRINTS)
+        recover(store)  # and no checkpoint yet, so that all are due
+        broker: Any = Broker()
+        lanes = [Lane(pipeline, CONFIG.pipelines[name].output, 10) for name, pipeline in store.pipelines.items()]
+        upkeep = Upkeep(store, lanes, broker, lambda: None)
+        async with upkeep.writing:  # of a reload, for which the first checkpoint waits
+            ticking = asyncio.create_task(upkeep._tick())
+            await asyncio.sleep(0.1)
+            gone = lanes.pop()
+            store.remove(gone.pipeline.name)
+        await asyncio.sleep(0.2)
+        assert not ticking.done()
+        assert 1 == store.counts["checkpoints"]
+        ticking.cancel()
+        for lane in (*lanes, gone):
+            lane.pipeline.close()
+        store.close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("streamrnn.upkeep.TICK_S", 0.01)
+        asyncio.run(scenario())
