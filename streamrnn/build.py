@@ -21,6 +21,7 @@ from streamrnn.learn.symbols import SymbolModel
 from streamrnn.pipeline import Pipeline
 from streamrnn.specs import Pipeline as PipelineSpec
 
+SHARED = tuple(part for part in Config.__struct_fields__ if part != "pipelines")  # by all pipelines of a process
 STATE_TOPIC = BRIDGE + "state"
 INFO_TOPIC = BRIDGE + "info"
 
@@ -50,7 +51,7 @@ def merge(named: Sequence[tuple[str, Config]]) -> Config:
     (first_name, first), problems = named[0], []
     pipelines: dict[str, PipelineSpec] = {}
     for file, config in named:
-        for part in ("mqtt", "state", "durability", "checkpoint", "http", "seed", "home_assistant"):
+        for part in SHARED:
             if getattr(config, part) != getattr(first, part):
                 problems.append(f"{file}: {part}: expected the same as in {first_name}, since they run as one")
         for name, spec in config.pipelines.items():

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from streamrnn.beside import beside
-from streamrnn.build import build_pipeline
+from streamrnn.build import SHARED, build_pipeline
 from streamrnn.config import Config
 from streamrnn.edges.disk import words
 from streamrnn.edges.recovery import load
@@ -29,7 +29,6 @@ from streamrnn.warm import warm_aloud
 
 log = logging.getLogger(__name__)
 
-FIXED = ("mqtt", "state", "durability", "checkpoint", "seed", "http", "home_assistant")
 WATCH_S = 1.0  # between two looks at the files
 GRANT_S = 10.0  # that a reload waits for the broker to grant new subscriptions
 RETAINED = "goes on with what it has learned"
@@ -73,7 +72,7 @@ def immovable(old: Config, new: Config) -> list[str]:
     """Return a line for each section that is another one, and that only a restart can change."""
     return [
         f"{part}: is another than at the start: only pipelines change by a reload, this by a restart"
-        for part in FIXED
+        for part in SHARED
         if getattr(old, part) != getattr(new, part)
     ]
 

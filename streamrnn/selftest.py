@@ -11,7 +11,7 @@ import asyncio
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
 
 from streamrnn.edges.mqtt import Connection
 from streamrnn.events import Message
@@ -40,8 +40,6 @@ class SelfTest:
 
     Parameters
     ----------
-    filters
-        Topic filters subscribed to.
     publish
         Whether to send test messages; without, it only waits.
 
@@ -51,11 +49,10 @@ class SelfTest:
         unserved: subscriptions on which a test message did not come back; quiet: on which nothing came at first.
     """
 
-    def __init__(self, filters: Sequence[str], publish: bool) -> None:
+    def __init__(self, publish: bool) -> None:
         self.publish = publish
         self.counts: Counter[str] = Counter()
-        self._filters = tuple(filters)
-        self._silent: set[str] = set(filters)
+        self._silent: set[str] = set()
         self._token = f"streamrnn self-test {secrets.token_hex(8)}".encode()
 
     def is_ours(self, message: Message) -> bool:
@@ -64,13 +61,18 @@ class SelfTest:
             self._silent = {each for each in self._silent if matched_levels(each, message.topic) is None}
         return message.payload == self._token
 
-    async def run(self, connection: Connection) -> None:
-        """Test once, after the subscriptions are granted."""
+    def drop(self, filters: Iterable[str]) -> None:
+        """Expect nothing on topic filters that are not subscribed to any more."""
+        self._silent.difference_update(filters)
+
+    async def run(self, connection: Connection, filters: Collection[str]) -> None:
+        """Test these topic filters once, after the subscriptions are granted."""
+        self._silent.update(filters)
         await connection.subscribed()
         if self.publish:
             # A shared subscription may hand our message to another member of its group: silence would prove
             # nothing.
-            tested = [each for each in self._filters if not each.startswith("$share/")]
+            tested = [each for each in filters if not each.startswith("$share/")]
             for each in tested:
                 connection.publish(topic_for(each), self._token, 1)
             await asyncio.sleep(ANSWER_S)
@@ -84,11 +86,11 @@ class SelfTest:
                     )  # fmt: skip
         else:
             await asyncio.sleep(QUIET_S)
-            for each in sorted(self._silent):
+            for each in sorted(self._silent.intersection(filters)):
                 self.counts["quiet"] += 1
                 log.warning(
                     "%s: nothing has come in %g s: does anybody publish there, and do the broker's access rules"
                     " let us read it? (mqtt.self_test: true finds out)",
                     each, QUIET_S,
                 )  # fmt: skip
-        self._silent.clear()  # or every message would be looked at for a sensor that is never on
+        self.drop(filters)  # or every message would be looked at for a sensor that is never on

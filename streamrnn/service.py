@@ -67,7 +67,7 @@ class Service:
         self.connection: Connection | None = None
         self.store: Store | None = None
         self.upkeep: Upkeep | None = None
-        self.selftest = SelfTest((), publish=False)
+        self.selftest = SelfTest(config.mqtt.self_test)
         self.discovery = Discovery(config, {})
         self.control = Control(self, self.reloader.reload)
         self.info = Info(self)
@@ -114,7 +114,6 @@ class Service:
     async def _serve(self, pipelines: dict[str, Pipeline[Any]]) -> None:
         """Take messages and answer them until it is time to stop."""
         self.lanes += [self.lane(self.config, pipeline) for pipeline in pipelines.values()]
-        self.selftest = SelfTest(list(_inputs(self.config)), self.config.mqtt.self_test)
         self.discovery = Discovery(self.config, pipelines)
         self.discovery.recall()
         connection = Connection(mqtt_settings(self.config), self._topics(), self.take, self._on_state)
@@ -129,7 +128,7 @@ class Service:
                 for lane in self.lanes:
                     self.start(lane)
                 self._spawn(self._report(), "report")
-                self._spawn(self.selftest.run(connection), "self-test")
+                self._spawn(self.selftest.run(connection, _inputs(self.config)), "self-test")
                 self._spawn(self.discovery.run(connection, self.connected), "discovery")
                 self._spawn(self.info.run(connection, self.connected), "info")
                 self._spawn(self.control.run(), "control")
@@ -170,14 +169,14 @@ class Service:
     def go_on_with(self, config: Config) -> None:
         """Have the other parts follow: the lanes are those of this configuration now."""
         assert self.connection is not None  # noqa: S101
-        fresh = [topic for topic in _inputs(config) if topic not in _inputs(self.config)]
+        before, after = _inputs(self.config), _inputs(config)
         self.config = config
         self.discovery.reconfigure(config, {lane.pipeline.name: lane.pipeline for lane in self.lanes})
         self.connection.change(self._topics())
         self.connection.resume()  # a queue may have more room now
-        if fresh:
-            self.selftest = SelfTest(fresh, config.mqtt.self_test)
-            self._spawn(self.selftest.run(self.connection), "self-test")
+        self.selftest.drop(before.keys() - after.keys())
+        if fresh := after.keys() - before.keys():
+            self._spawn(self.selftest.run(self.connection, fresh), "self-test")
 
     def stop(self) -> None:
         """Ask the service to drain and end."""
