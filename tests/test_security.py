@@ -147,7 +147,7 @@ def test_a_key_that_wants_a_passphrase_is_a_clear_line(pki: Path) -> None:
         tls_broker(pki) as broker,
         Daemon(pki, text_for(broker, "{ca: ca.pem, cert: locked.pem, key: locked.key}")) as daemon,
     ):
-        assert daemon.ended() == 69
+        assert daemon.ended() == 78
     assert "mqtt.tls.cert and mqtt.tls.key: " in daemon.log
     assert "Traceback" not in daemon.log
 

@@ -317,6 +317,10 @@ def test_words_that_do_not_fit_end_sniff_with_2(words: tuple[str, ...], line: st
     assert "hunter2" not in ended.stderr
 
 
+def _heed_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("broker", ["silent", "gone"])
 def test_ctrl_c_ends_sniff_at_once_before_the_subscription_is_granted(broker: str) -> None:
     """A broker that never answers a subscription, and one that is gone after it was found to be there."""
@@ -325,7 +329,10 @@ def test_ctrl_c_ends_sniff_at_once_before_the_subscription_is_granted(broker: st
         listening.settimeout(LIMIT_S)
         url = f"mqtt://127.0.0.1:{listening.getsockname()[1]}"
         command = [sys.executable, "-m", "streamrnn", "sniff", url, "#", "--seconds", str(LIMIT_S)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # Who runs tests in a shell's background has Ctrl-C ignored, and would hand that on.
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_ctrl_c
+        )
         stack.enter_context(process)
         stack.callback(process.kill)
         first = stack.enter_context(listening.accept()[0])
