@@ -44,7 +44,9 @@ check: $(VENV)/.ready-dev mosquitto
 	# Kernels do not check their indices. Here they do, compiled into a cache of their own.
 	NUMBA_BOUNDSCHECK=1 STREAMRNN_CACHE_DIR=$$PWD/build/boundscheck $(PYTHON) -m pytest -q -p no:cacheprovider \
 		tests/test_sequence.py tests/test_window.py tests/test_detector.py tests/test_calibrator.py tests/test_scaler.py \
-		tests/test_readout.py tests/test_lru.py tests/test_ngram.py tests/test_mixture.py tests/test_addresses.py
+		tests/test_readout.py tests/test_lru.py tests/test_ngram.py tests/test_mixture.py \
+		'tests/test_addresses.py::test_answers_are_the_same_wherever_arrays_lie[gru]' \
+		'tests/test_addresses.py::test_answers_are_the_same_wherever_arrays_lie[ensemble]'
 
 # BLAS and its like would take all cores where ours takes one.
 bench: $(VENV)/.ready-bench mosquitto
