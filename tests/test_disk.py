@@ -318,3 +318,11 @@ def test_a_dead_process_does_nothing_more(when, content):
         file.write_at(0, b"b")
     disk.crash(power=False)
     assert content == disk.read("f")
+
+
+def test_names_in_a_folder_are_asked_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    (tmp_path / "folder").mkdir()
+    StateFolder(tmp_path).sync_folder("folder")
+    assert [str(tmp_path / "folder")] == synced
