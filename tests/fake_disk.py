@@ -344,7 +344,7 @@ class FakeDisk:
     # What its files ask
 
     def begin(self, kind: str, name: str) -> int | None:
-        """Begin an operation: fail or die if that is due; return how much may be written, None for all."""
+        """Begin an operation: fail or die if that is due; return how much a write may write, None for all."""
         self._alive()
         number = self.operations
         self.operations += 1
@@ -363,6 +363,8 @@ class FakeDisk:
             if chance < 0.004:
                 self._die()
             self._dies = self._dies or chance < 0.008
+            if chance < 0.006:  # in the middle of a write, if it is one
+                most = self.rng.randint(0, 100)
             if kind == "sync" and chance > 0.97:
                 raise self.error(errno.EIO)
             if kind == "write" and chance > 0.98:

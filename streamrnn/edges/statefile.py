@@ -22,6 +22,7 @@ from streamrnn.edges.disk import Disk, File, words
 
 FORMAT = 1
 BLOCK = 1 << 20
+TOGETHER = 1 << 16  # bytes up to which small arrays are written at once: most have some hundred
 
 _LOST = (errno.EIO, errno.EUCLEAN, errno.EBADMSG)  # the disk has the file, and cannot read all of it
 _LENGTH = struct.Struct("<Q")
@@ -202,7 +203,15 @@ def _pieces(manifest: Manifest, arrays: Mapping[str, NDArray[Any]]) -> Iterator[
         offset = behind
     text = msgspec.json.encode(head)
     text += b" " * (-len(text) % 8)
-    yield memoryview(_LENGTH.pack(len(text)) + text)
+    together = bytearray(_LENGTH.pack(len(text)) + text)
     for _, array in ordered:
-        if array.size:
+        if array.nbytes > TOGETHER:
+            yield memoryview(together)
+            together = bytearray()
             yield array.reshape(-1).view(np.uint8).data
+        else:
+            together += array.tobytes()
+            if len(together) > TOGETHER:
+                yield memoryview(together)
+                together = bytearray()
+    yield memoryview(together)

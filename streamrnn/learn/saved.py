@@ -126,9 +126,11 @@ def _leaves(parts: Sequence[Part], prefix: str) -> Iterator[Leaf]:
     for attribute in parts[0].SAVED:
         values = [getattr(part, attribute) for part in parts]
         first, name = values[0], prefix + attribute
-        if first is None:  # a part that this configuration does without
+        if isinstance(first, np.ndarray):  # most are: to ask one for what it does not have is slow
+            yield name, values, parts, attribute
+        elif first is None:  # a part that this configuration does without
             continue
-        if hasattr(first, "SAVED"):
+        elif hasattr(first, "SAVED"):
             yield from _leaves(values, name + ".")
         elif isinstance(first, tuple) or (isinstance(first, list) and first and hasattr(first[0], "SAVED")):
             for number in range(len(first)):
