@@ -37,16 +37,9 @@ check: $(VENV)/.ready-dev mosquitto
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	VENV=$(VENV) sh deploy/audit.sh
-	# First the kernels, once: side by side every process would compile them, and none would be in time.
-	$(PYTHON) -m streamrnn check config/numbers.yaml
-	$(PYTHON) -m streamrnn check config/keystrokes.yaml
+	# Kernels do not check their indices. Here they do.
+	sh tests/bounds.sh $(PYTHON)
 	$(PYTHON) -m pytest -n 2 --dist worksteal
-	# Kernels do not check their indices. Here they do, compiled into a cache of their own.
-	NUMBA_BOUNDSCHECK=1 STREAMRNN_CACHE_DIR=$$PWD/build/boundscheck $(PYTHON) -m pytest -q -p no:cacheprovider \
-		tests/test_sequence.py tests/test_window.py tests/test_detector.py tests/test_calibrator.py tests/test_scaler.py \
-		tests/test_readout.py tests/test_lru.py tests/test_ngram.py tests/test_mixture.py \
-		'tests/test_addresses.py::test_answers_are_the_same_wherever_arrays_lie[gru]' \
-		'tests/test_addresses.py::test_answers_are_the_same_wherever_arrays_lie[ensemble]'
 
 # BLAS and its like would take all cores where ours takes one.
 bench: $(VENV)/.ready-bench mosquitto

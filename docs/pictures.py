@@ -25,10 +25,10 @@ from PIL import Image
 
 import pictured
 from pictured import Array
-from streamrnn import plot
+from streamrnn.evaluation import plot
+from streamrnn.evaluation.plot import BLUE, GREEN, GREY, GRID, INK, RED, SKY
+from streamrnn.evaluation.trace import NumericTrace
 from streamrnn.events import NumericOutput
-from streamrnn.plot import BLUE, GREEN, GREY, GRID, INK, RED, SKY
-from streamrnn.trace import NumericTrace
 
 FOLDER = Path(__file__).parent / "pictures"
 WIDTH, DPI = 8.4, 150  # inches; a page shows some 830 dots of the 1,260

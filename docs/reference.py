@@ -17,7 +17,7 @@ from msgspec import NODEFAULT, inspect
 from typer.cli import get_docs_for_click
 
 from streamrnn.cli import app
-from streamrnn.specs import SYMBOL_DEFAULTS, Config
+from streamrnn.settings.specs import SYMBOL_DEFAULTS, Config
 
 FOLDER = Path(__file__).parent
 MADE = "<!-- Written by docs/reference.py; do not edit. -->"

@@ -18,7 +18,7 @@ from streamrnn.learn.readout import Readout
 from streamrnn.learn.scaler import Scaler
 from streamrnn.learn.symbols import ALPHABET, NGRAM_BYTES, STRIDE
 from streamrnn.learn.window import Window
-from streamrnn.specs import Pipeline as PipelineSpec
+from streamrnn.settings.specs import Pipeline as PipelineSpec
 
 STREAM_OBJECTS = 2048 + 4 * KEY_MAX  # bytes of Python's own objects in a stream, roughly, and of its key
 THETA_COPIES = 6  # network, shadow, gradient, two moments, last good weights

@@ -19,7 +19,7 @@ from streamrnn.learn.numeric import NumericModel
 from streamrnn.learn.realtime import RealTimeLearner
 from streamrnn.learn.symbols import SymbolModel
 from streamrnn.pipeline import Pipeline
-from streamrnn.specs import Pipeline as PipelineSpec
+from streamrnn.settings.specs import Pipeline as PipelineSpec
 
 SHARED = tuple(part for part in Config.__struct_fields__ if part != "pipelines")  # by all pipelines of a process
 STATE_TOPIC = BRIDGE + "state"

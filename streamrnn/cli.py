@@ -78,8 +78,8 @@ def run(
 
     loaded = read()
     log_to_stderr()
-    from streamrnn.reload import watching
     from streamrnn.service import Service, signals
+    from streamrnn.serving.reload import watching
     from streamrnn.systemd import Notifier, supervised
 
     async def serve() -> None:
@@ -147,13 +147,13 @@ def replay(
     """
     loaded = config.load(path)
     log_to_stderr(logging.WARNING)
-    from streamrnn import plot as plotting
-    from streamrnn import replay as replaying
     from streamrnn.build import build_pipeline
     from streamrnn.edges.parking import Remembered
-    from streamrnn.report import measures_tables
-    from streamrnn.summary import encode, summarise
-    from streamrnn.trace import Recorder
+    from streamrnn.evaluation import plot as plotting
+    from streamrnn.evaluation import replay as replaying
+    from streamrnn.evaluation.report import measures_tables
+    from streamrnn.evaluation.summary import encode, summarise
+    from streamrnn.evaluation.trace import Recorder
     from streamrnn.warm import warm
 
     name, spec = choose(loaded, pipeline)
@@ -207,8 +207,8 @@ def check(path: ConfigPath, json: AsJson = False) -> None:
     """
     loaded = config.load(path)
     from streamrnn.documents import check_document, encoded
+    from streamrnn.evaluation.report import Speed, budget_table, measure_speed
     from streamrnn.privacy import notices
-    from streamrnn.report import Speed, budget_table, measure_speed
 
     speeds: dict[str, Speed] = {}
     if not json:
@@ -282,7 +282,7 @@ def sniff(
     """
     log_to_stderr()
     from streamrnn.edges.endpoint import Settings
-    from streamrnn.sniff import sniff as watch
+    from streamrnn.sniffing.sniff import sniff as watch
 
     secret, *pem = (None if path is None else str(path.absolute()) for path in (password_file, ca, cert, key))
     settings = Settings(url, "streamrnn-sniff", username, secret, ca=pem[0], cert=pem[1], key=pem[2])

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import yaml
 
-from streamrnn.conversion import convert
-from streamrnn.specs import (
+from streamrnn.settings.conversion import convert
+from streamrnn.settings.specs import (
     SYMBOL_DEFAULTS,
     Config,
     Forecast,
@@ -28,7 +28,7 @@ from streamrnn.specs import (
     Pipeline,
     Tls,
 )
-from streamrnn.yamlfile import Problems, parse, read_text
+from streamrnn.settings.yamlfile import Problems, parse, read_text
 
 __all__ = [
     "SYMBOL_DEFAULTS",

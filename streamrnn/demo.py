@@ -24,8 +24,8 @@ from streamrnn import config
 from streamrnn.beside import leave_what_is_behind
 from streamrnn.edges.broker import Broker
 from streamrnn.edges.mqtt import Connection, Settings
+from streamrnn.evaluation.measures import Measures
 from streamrnn.events import Message, NumericOutput
-from streamrnn.measures import Measures
 from streamrnn.service import Service
 from streamrnn.telemetry import FIELDS, publish_telemetry
 

@@ -9,7 +9,7 @@ import msgspec
 from streamrnn import parts
 from streamrnn.budget import ngram_room, window_history
 from streamrnn.learn.ngram import NGram
-from streamrnn.specs import Pipeline as PipelineSpec
+from streamrnn.settings.specs import Pipeline as PipelineSpec
 
 FORMAT = 3  # of what the parts of a pipeline save
 

@@ -12,7 +12,7 @@ from streamrnn.learn.numeric import NumericModel
 from streamrnn.learn.realtime import RealTimeLearner
 from streamrnn.learn.symbols import SymbolModel
 from streamrnn.learn.window import Window
-from streamrnn.specs import Pipeline as PipelineSpec
+from streamrnn.settings.specs import Pipeline as PipelineSpec
 
 
 def seeds(name: str, seed: int, member: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from streamrnn.config import Config
-from streamrnn.specs import output_topic
+from streamrnn.settings.specs import output_topic
 
 
 def notices(config: Config) -> Iterator[str]:

@@ -13,22 +13,22 @@ from typing import Any
 from streamrnn.beside import beside
 from streamrnn.build import STATE_TOPIC, build_pipelines, mqtt_settings
 from streamrnn.config import Config
-from streamrnn.control import Control
-from streamrnn.discovery import Discovery
 from streamrnn.edges.mqtt import Connection
 from streamrnn.edges.recovery import recover
 from streamrnn.edges.store import Store
 from streamrnn.events import Message
-from streamrnn.info import Info
-from streamrnn.keeping import open_store
 from streamrnn.keys import BRIDGE
-from streamrnn.lane import Lane, unkept
 from streamrnn.pipeline import Pipeline
 from streamrnn.privacy import notices
-from streamrnn.reload import Reloader
 from streamrnn.requests import concerns
-from streamrnn.selftest import SelfTest
-from streamrnn.upkeep import Upkeep
+from streamrnn.serving.control import Control
+from streamrnn.serving.discovery import Discovery
+from streamrnn.serving.info import Info
+from streamrnn.serving.keeping import open_store
+from streamrnn.serving.lane import Lane, unkept
+from streamrnn.serving.reload import Reloader
+from streamrnn.serving.selftest import SelfTest
+from streamrnn.serving.upkeep import Upkeep
 from streamrnn.warm import warm_aloud
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Service:
         if self.config.http is None:
             await self._begin()
             return
-        from streamrnn.metrics import watching
+        from streamrnn.serving.metrics import watching
 
         with watching(self, self.config.http.listen):
             await self._begin()

@@ -155,7 +155,7 @@ def folder_of(where: Path) -> Path:
 def opened(where: Path) -> Iterator[StateFolder]:
     """Hold the directory, so that no service begins meanwhile."""
     from streamrnn.edges.disk import StateFolder
-    from streamrnn.keeping import locked
+    from streamrnn.serving.keeping import locked
 
     root = folder_of(where)
     with locked(root):

@@ -12,7 +12,7 @@ from streamrnn.build import build_pipeline
 from streamrnn.events import Message, Record
 from streamrnn.kernels.jit import seal
 from streamrnn.pipeline import Pipeline
-from streamrnn.specs import Pipeline as PipelineSpec
+from streamrnn.settings.specs import Pipeline as PipelineSpec
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,14 @@ import sys
 import sysconfig
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import streamrnn
 
 HERE = Path(__file__).parent
 CGROUPS = Path("/sys/fs/cgroup/systemd")
+KERNELS = "/var/cache/private/streamrnn"  # CacheDirectory= of a unit with DynamicUser=
 LIMIT_S = 900.0  # for a test that hangs, never for one that passes
 _NAMESPACES = ("--mount", "--pid", "--cgroup", "--ipc", "--uts")
 
@@ -37,7 +39,13 @@ def obstacle() -> str | None:
 
 
 class Box:
-    """A systemd, and the unit of the repository installed in it."""
+    """A systemd, and the unit of the repository installed in it.
+
+    Parameters
+    ----------
+    cache
+        Where boxes leave compiled kernels to each other.
+    """
 
     def __init__(self, cache: Path | None = None) -> None:
         self._cache = cache
@@ -102,6 +110,15 @@ class Box:
     def kill(self, number: signal.Signals) -> None:
         self.systemctl("kill", "--kill-whom=main", f"--signal={number.name}", "streamrnn")
 
+    def keep_cache(self) -> None:
+        """Leave what this box has compiled to later ones, if none has yet."""
+        if self._cache is None or self._cache.exists():
+            return
+        own = self._cache.with_name(f"{self._cache.name}-{os.getpid()}")
+        shutil.copytree(f"/proc/{self.pid}/root{KERNELS}", own)
+        with suppress(OSError):  # another was first
+            own.rename(self._cache)
+
     def journal(self) -> str:
         return self.run("journalctl", "--no-pager", "-o", "short-precise", "-u", "streamrnn", check=False)
 
@@ -137,9 +154,7 @@ class Box:
         paths = f"[Service]\nEnvironment={paths} PYTHONDONTWRITEBYTECODE=1\n"
         self.write("/etc/systemd/system/streamrnn.service.d/paths.conf", paths)
         self.write("/etc/streamrnn/mqtt-password", "")
-        if self._cache is not None:
-            for each in self._cache.glob("numba-*"):
-                target = f"/proc/{self.pid}/root/var/cache/private/streamrnn"
-                self.run("mkdir", "-p", "-m", "700", "/var/cache/private", "/var/cache/private/streamrnn")
-                shutil.copytree(each, f"{target}/{each.name}")
+        if self._cache is not None and self._cache.exists():
+            self.run("mkdir", "-p", "-m", "700", str(Path(KERNELS).parent), KERNELS)
+            shutil.copytree(self._cache, f"/proc/{self.pid}/root{KERNELS}", dirs_exist_ok=True)
         self.systemctl("daemon-reload")

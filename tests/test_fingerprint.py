@@ -15,7 +15,7 @@ from streamrnn.budget import budget
 from streamrnn.build import build_pipeline
 from streamrnn.events import Message
 from streamrnn.fingerprint import fingerprint
-from streamrnn.specs import Pipeline as PipelineSpec
+from streamrnn.settings.specs import Pipeline as PipelineSpec
 
 Tree = dict[str, Any]
 

@@ -16,12 +16,12 @@ from jinja2.sandbox import SandboxedEnvironment
 from mosquitto import Mosquitto
 
 from streamrnn import config
-from streamrnn import discovery as discovering
 from streamrnn.build import build_pipeline
 from streamrnn.codecs import encode
-from streamrnn.discovery import Discovery
 from streamrnn.events import Message
-from streamrnn.homeassistant import device, device_id, discovery_topic
+from streamrnn.serving import discovery as discovering
+from streamrnn.serving.discovery import Discovery
+from streamrnn.serving.homeassistant import device, device_id, discovery_topic
 
 # What https://www.home-assistant.io/integrations/mqtt/ (device discovery payload), sensor.mqtt and
 # binary_sensor.mqtt say of the options that may be there, which of them must, and their types. An unknown option is

@@ -15,7 +15,7 @@ import pytest
 from streamrnn.edges import http as serving_http
 from streamrnn.edges.http import CONNECTIONS_MAX, Answer, serving
 from streamrnn.errors import StreamrnnError
-from streamrnn.health import Health
+from streamrnn.serving.health import Health
 
 Address = tuple[str, int]
 LIMIT_S = 60.0
@@ -143,9 +143,9 @@ def test_a_loop_that_answers_is_alive_and_one_that_is_blocked_or_closed_is_not(
     free = threading.Event()
     with Loop() as on:
         health = Health(None, on.loop)  # type: ignore[arg-type]
-        monkeypatch.setattr("streamrnn.health.PATIENCE_S", LIMIT_S)
+        monkeypatch.setattr("streamrnn.serving.health.PATIENCE_S", LIMIT_S)
         assert health.live("") == Answer(200, "application/json", b'{"status":"alive"}\n')
-        monkeypatch.setattr("streamrnn.health.PATIENCE_S", 0.2)
+        monkeypatch.setattr("streamrnn.serving.health.PATIENCE_S", 0.2)
         on.block(free)
         stuck = health.live("")
         free.set()

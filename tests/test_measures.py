@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamrnn import season
+from streamrnn.evaluation import season
+from streamrnn.evaluation.measures import FieldMeasures, Measures
+from streamrnn.evaluation.season import DAY, GAPS, Season
 from streamrnn.events import NumericOutput
-from streamrnn.measures import FieldMeasures, Measures
-from streamrnn.season import DAY, GAPS, Season
 
 FIELDS = ("x", "y")
 START = 1_700_000_000.0
@@ -197,7 +197,7 @@ def test_missing_hours_have_nothing_to_say() -> None:
 
 def test_memory_of_all_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     per_key = 2 * (48 + 3)  # two fields, hours of two days
-    monkeypatch.setattr("streamrnn.measures.ROOM", 3 * per_key + 1)
+    monkeypatch.setattr("streamrnn.evaluation.measures.ROOM", 3 * per_key + 1)
     measures = Measures(keys_max=5)
     rng = np.random.default_rng(0)
 

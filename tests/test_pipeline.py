@@ -28,7 +28,7 @@ from streamrnn.learn.learner import Learner
 from streamrnn.learn.numeric import NumericModel
 from streamrnn.learn.symbols import SymbolModel
 from streamrnn.pipeline import Pipeline
-from streamrnn.specs import Pipeline as Spec
+from streamrnn.settings.specs import Pipeline as Spec
 
 CELLS = ["rnn_tanh", "rnn_relu", "gru", "lstm", "lru"]
 

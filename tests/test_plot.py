@@ -15,10 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from streamrnn import plot
 from streamrnn.errors import UsageError
+from streamrnn.evaluation import plot
+from streamrnn.evaluation.trace import NumericTrace, SymbolTrace, Trace
 from streamrnn.events import NumericOutput, SymbolOutput
-from streamrnn.trace import NumericTrace, SymbolTrace, Trace
 
 START = 1_700_000_000.0
 
@@ -168,9 +168,10 @@ def test_without_matplotlib_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyP
 def test_matplotlib_is_loaded_for_a_picture_only_and_pyplot_never() -> None:
     program = """if True:
         import sys
-        from streamrnn import cli, plot
+        from streamrnn import cli
+        from streamrnn.evaluation import plot
         from streamrnn.events import SymbolOutput
-        from streamrnn.trace import SymbolTrace
+        from streamrnn.evaluation.trace import SymbolTrace
         trace = SymbolTrace("k")
         trace.add(SymbolOutput("p", "k", 0, 0.0, "a", 1.0, [], 0, False))
         plot.require()

@@ -19,8 +19,8 @@ from streamrnn import config
 from streamrnn.build import build_pipeline
 from streamrnn.codecs import encode
 from streamrnn.events import Message
-from streamrnn.reload import difference, immovable
 from streamrnn.service import Service
+from streamrnn.serving.reload import difference, immovable
 
 HEAD = """
 mqtt: {{url: "{url}", client_id: reloaded}}
@@ -281,8 +281,8 @@ def test_a_pipeline_that_cannot_be_built_changes_nothing_and_ends_nothing(
     def fail(*_: object) -> None:
         raise fault
 
-    monkeypatch.setattr("streamrnn.reload.warm_aloud", lambda *_: None)
-    monkeypatch.setattr("streamrnn.reload.build_pipeline", fail)
+    monkeypatch.setattr("streamrnn.serving.reload.warm_aloud", lambda *_: None)
+    monkeypatch.setattr("streamrnn.serving.reload.build_pipeline", fail)
     top = HEAD.format(url="mqtt://localhost", state=tmp_path)
     old = config.loads(top + pipeline("a"))
 

@@ -20,8 +20,8 @@ from replay_support import NUMERIC, SMALL, SYMBOLS, Replay, assert_refused, line
 
 from streamrnn import config
 from streamrnn.build import build_pipeline
+from streamrnn.evaluation.measures import FieldMeasures, Measures
 from streamrnn.events import Message, NumericOutput, Output
-from streamrnn.measures import FieldMeasures, Measures
 
 COLUMNS = [
     *("pipeline", "key", "seq", "time", "value.x", "value.y"),

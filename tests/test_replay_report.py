@@ -20,10 +20,11 @@ from matplotlib.image import imread
 from replay_support import Replay, assert_refused, measured, rows, write
 
 import streamrnn
-from streamrnn import plot, warm
+from streamrnn import warm
+from streamrnn.evaluation import plot
+from streamrnn.evaluation.measures import Measures
+from streamrnn.evaluation.summary import Summary
 from streamrnn.events import NumericOutput, SymbolOutput
-from streamrnn.measures import Measures
-from streamrnn.summary import Summary
 
 HORIZON = (
     "horizon forecasts mae mse rmse persistence_mae persistence_mse skill mse_ratio "

@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 from mqtt_support import eventually
 
-from streamrnn import config, control
+from streamrnn import config
 from streamrnn.build import build_pipeline
 from streamrnn.codecs import encode
-from streamrnn.control import Control
 from streamrnn.edges.parking import Remembered
 from streamrnn.errors import ConfigError
 from streamrnn.events import Message, Output
 from streamrnn.pipeline import Pipeline
 from streamrnn.requests import BYTES_MAX, REQUEST, RESPONSE, Reply, concerns, take
+from streamrnn.serving import control
+from streamrnn.serving.control import Control
 
 TEXT = """
 mqtt: {{control: {control}}}

@@ -22,13 +22,13 @@ from mosquitto import Mosquitto, free_port
 from test_mqtt_access import password_broker
 
 from streamrnn import config
-from streamrnn.draft import quoted
 from streamrnn.edges.endpoint import Settings
 from streamrnn.errors import StreamrnnError
 from streamrnn.events import Message
-from streamrnn.findings import Finding, conclude, objection
-from streamrnn.sniff import described
-from streamrnn.survey import TOPICS_MAX, Numbers, Survey
+from streamrnn.sniffing.draft import quoted
+from streamrnn.sniffing.findings import Finding, conclude, objection
+from streamrnn.sniffing.sniff import described
+from streamrnn.sniffing.survey import TOPICS_MAX, Numbers, Survey
 
 NOW = 1.75e9
 CONNACK, SUBSCRIBE = b"\x20\x02\x00\x00", b"\x82"  # of MQTT 3.1.1: granted; the first byte of the packet

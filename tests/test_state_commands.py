@@ -22,7 +22,7 @@ from streamrnn.edges.recovery import recover
 from streamrnn.edges.segments import listed
 from streamrnn.edges.store import Store
 from streamrnn.events import Message
-from streamrnn.keeping import locked, open_store
+from streamrnn.serving.keeping import locked, open_store
 
 CONFIG = """\
 state: kept

@@ -16,9 +16,9 @@ from mosquitto import Mosquitto
 from streamrnn.build import build_pipelines
 from streamrnn.config import loads
 from streamrnn.events import Message
-from streamrnn.lane import Lane
 from streamrnn.service import Service
-from streamrnn.specs import OutputTarget
+from streamrnn.serving.lane import Lane
+from streamrnn.settings.specs import OutputTarget
 from streamrnn.systemd import Notifier, Watch
 
 CONFIG = """

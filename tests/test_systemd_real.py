@@ -39,10 +39,10 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
 
 
 @pytest.fixture(scope="module")
-def booted(broker: Mosquitto) -> Iterator[Box]:
-    """Kernels are compiled once, at the first start, unless a cache from such a box is named."""
-    cache = os.environ.get("STREAMRNN_TEST_BOX_CACHE")
-    with Box(Path(cache) if cache else None) as box:
+def booted(broker: Mosquitto, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """Kernels are compiled at the first start; a box that is made later in a run of several processes has them."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", "")
+    with Box(tmp_path_factory.getbasetemp().parent / f"box-cache-{run}" if run else None) as box:
         box.write("/opt/streamrnn/block/sitecustomize.py", BLOCK)
         paths = "/opt/streamrnn/source:/opt/streamrnn/packages:/opt/streamrnn/block"
         more = f"[Service]\nWatchdogSec={WATCHDOG_S}\nEnvironment=PYTHONPATH={paths}\n"
@@ -58,6 +58,7 @@ def box(booted: Box, broker: Mosquitto) -> Iterator[Box]:
     booted.systemctl("reset-failed", "streamrnn", check=False)
     booted.systemctl("start", "--no-block", "streamrnn")
     booted.until("ActiveState", "active")
+    booted.keep_cache()
     yield booted
     booted.systemctl("stop", "streamrnn", check=False)
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from streamrnn.evaluation.trace import BUCKETS, MEANS, NEWEST, Extremes, Means, NumericTrace, Recorder, SymbolTrace
 from streamrnn.events import NumericOutput, SymbolOutput
-from streamrnn.trace import BUCKETS, MEANS, NEWEST, Extremes, Means, NumericTrace, Recorder, SymbolTrace
 
 START = 1_700_000_000.0
 

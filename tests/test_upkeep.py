@@ -15,9 +15,9 @@ from streamrnn.build import build_pipelines
 from streamrnn.edges.recovery import recover
 from streamrnn.edges.store import Copy, Store
 from streamrnn.events import Message
-from streamrnn.lane import TURN_NS, Lane
-from streamrnn.specs import OutputTarget
-from streamrnn.upkeep import Upkeep
+from streamrnn.serving.lane import TURN_NS, Lane
+from streamrnn.serving.upkeep import Upkeep
+from streamrnn.settings.specs import OutputTarget
 
 MESSAGE = Message("plant/a", b'{"x": 1}', qos=1, mid=7)
 
@@ -120,5 +120,5 @@ def test_a_pipeline_that_a_reload_takes_out_while_another_is_written_is_not_aske
         store.close()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("streamrnn.upkeep.TICK_S", 0.01)
+        patch.setattr("streamrnn.serving.upkeep.TICK_S", 0.01)
         asyncio.run(scenario())

@@ -22,7 +22,7 @@ from streamrnn.edges.disk import StateFolder
 from streamrnn.edges.statefile import Manifest, load
 from streamrnn.edges.store import Store
 from streamrnn.events import Message
-from streamrnn.keeping import open_store
+from streamrnn.serving.keeping import open_store
 
 CONFIG = """
 mqtt: {{url: "{url}", client_id: soak, keepalive: {keepalive}}}

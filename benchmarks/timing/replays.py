@@ -14,7 +14,7 @@ import numpy as np
 
 from streamrnn import config
 from streamrnn.build import build_pipeline
-from streamrnn.replay import Replay, messages
+from streamrnn.evaluation.replay import Replay, messages
 from streamrnn.warm import warm
 from timing.clock import Contestant, Effort, Peers, by_turns, one_core
 from timing.rows import Goal, Row

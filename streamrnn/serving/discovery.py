@@ -20,9 +20,9 @@ from streamrnn.config import Config
 from streamrnn.edges.disk import words, write_private
 from streamrnn.edges.mqtt import Connection
 from streamrnn.events import Message
-from streamrnn.homeassistant import device, discovery_topic, is_announced
 from streamrnn.pipeline import Pipeline
-from streamrnn.specs import output_topic
+from streamrnn.serving.homeassistant import device, discovery_topic, is_announced
+from streamrnn.settings.specs import output_topic
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamrnn.errors import UsageError
-from streamrnn.trace import NEWEST, NumericTrace, Points, SymbolTrace, Trace
+from streamrnn.evaluation.trace import NEWEST, NumericTrace, Points, SymbolTrace, Trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

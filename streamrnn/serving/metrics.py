@@ -31,11 +31,11 @@ from streamrnn.durations import BOUNDS_S, Durations
 from streamrnn.edges.http import Answer, serving
 from streamrnn.edges.mqtt import Connection
 from streamrnn.edges.store import Store
-from streamrnn.health import Health, Watched
-from streamrnn.lane import Lane
 from streamrnn.learn.numeric import NumericModel
 from streamrnn.learn.quality import quality
 from streamrnn.learn.symbols import SymbolModel
+from streamrnn.serving.health import Health, Watched
+from streamrnn.serving.lane import Lane
 from streamrnn.versions import versions
 
 Family = TypeVar("Family", CounterMetricFamily, GaugeMetricFamily)

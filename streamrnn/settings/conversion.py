@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import NODEFAULT, inspect
 
-from streamrnn.yamlfile import BROKEN, Node, Problems, join, kind, quote, show
+from streamrnn.settings.yamlfile import BROKEN, Node, Problems, join, kind, quote, show
 
 BrokenRule: TypeAlias = tuple[tuple[str, ...], str]
 """The fields a rule is about, the one to point at first, and what was expected."""

@@ -13,8 +13,8 @@ import re
 from typing import Any, Final
 
 from streamrnn import __version__
-from streamrnn.specs import Pipeline as PipelineSpec
-from streamrnn.specs import output_topic
+from streamrnn.settings.specs import Pipeline as PipelineSpec
+from streamrnn.settings.specs import output_topic
 
 ID_CHARACTERS_MAX: Final = 40  # of pipeline and key in an id; the digest tells them apart beyond
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_-]+")

@@ -9,9 +9,9 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-from streamrnn import rules
 from streamrnn.edges.endpoint import Settings
-from streamrnn.findings import Finding
+from streamrnn.settings import rules
+from streamrnn.sniffing.findings import Finding
 
 TOPICS_LISTED = 100  # where a filter would match our own outputs
 SHOWN = 3  # examples in a comment

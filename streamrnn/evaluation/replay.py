@@ -12,11 +12,11 @@ from typing import Any
 from streamrnn.edges import files
 from streamrnn.edges.newfile import NewFile, new_file
 from streamrnn.errors import InputFileError, UsageError
+from streamrnn.evaluation.measures import Measures
+from streamrnn.evaluation.trace import Recorder, Trace
 from streamrnn.events import Message, Output
-from streamrnn.measures import Measures
 from streamrnn.pipeline import Pipeline
-from streamrnn.specs import Pipeline as PipelineSpec
-from streamrnn.trace import Recorder, Trace
+from streamrnn.settings.specs import Pipeline as PipelineSpec
 
 TARGET_BYTES = 1 << 18  # more than most reports and pictures take
 KEYS_TOLD = 8  # in an error

@@ -9,9 +9,9 @@ import msgspec
 
 from streamrnn.build import INFO_TOPIC
 from streamrnn.edges.mqtt import Connection
-from streamrnn.health import Watched
-from streamrnn.lane import Lane
-from streamrnn.specs import Pipeline as PipelineSpec
+from streamrnn.serving.health import Watched
+from streamrnn.serving.lane import Lane
+from streamrnn.settings.specs import Pipeline as PipelineSpec
 from streamrnn.versions import versions
 
 TICK_S: Final = 1.0

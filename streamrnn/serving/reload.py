@@ -20,11 +20,11 @@ from streamrnn.edges.disk import words
 from streamrnn.edges.recovery import load
 from streamrnn.errors import StateError, StreamrnnError
 from streamrnn.fingerprint import fingerprint
-from streamrnn.health import Watched
-from streamrnn.lane import Lane
 from streamrnn.pipeline import Pipeline
 from streamrnn.privacy import notices
-from streamrnn.upkeep import Upkeep
+from streamrnn.serving.health import Watched
+from streamrnn.serving.lane import Lane
+from streamrnn.serving.upkeep import Upkeep
 from streamrnn.warm import warm_aloud
 
 log = logging.getLogger(__name__)

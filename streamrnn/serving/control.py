@@ -16,12 +16,12 @@ from typing import Any, Final
 
 from streamrnn.errors import StreamrnnError
 from streamrnn.events import Message
-from streamrnn.health import Watched, obstacles
 from streamrnn.keys import unfit
 from streamrnn.learn.numeric import NumericStream
 from streamrnn.learn.quality import quality
 from streamrnn.pipeline import Pipeline
 from streamrnn.requests import IN_TURN, REQUEST, Reply, Request, RequestError, done, no_stream, read, refused
+from streamrnn.serving.health import Watched, obstacles
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from streamrnn.keys import KEY_MAX, unfit
-from streamrnn.survey import Numbers, Topic, Words
+from streamrnn.sniffing.survey import Numbers, Topic, Words
 
 FIELDS_MAX: Final = 64  # of a pipeline
 CONSTANT_FROM: Final = 4  # messages of a topic in which a number does not change

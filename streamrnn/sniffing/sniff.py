@@ -11,14 +11,15 @@ from collections.abc import Sequence
 
 import msgspec
 
-from streamrnn import config, rules
-from streamrnn.draft import draft
+from streamrnn import config
 from streamrnn.edges.endpoint import Settings, endpoint
 from streamrnn.edges.mqtt import Connection
 from streamrnn.edges.reaching import reachable
 from streamrnn.errors import ConfigError, StreamrnnError, UsageError
-from streamrnn.findings import conclude
-from streamrnn.survey import Survey
+from streamrnn.settings import rules
+from streamrnn.sniffing.draft import draft
+from streamrnn.sniffing.findings import conclude
+from streamrnn.sniffing.survey import Survey
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from importlib.metadata import version
 import msgspec
 
 from streamrnn import __version__
+from streamrnn.evaluation.measures import FieldMeasures, Measures, ratio
+from streamrnn.evaluation.replay import Replay
 from streamrnn.learn.descent import Descent
-from streamrnn.measures import FieldMeasures, Measures, ratio
-from streamrnn.replay import Replay
-from streamrnn.specs import Pipeline as PipelineSpec
+from streamrnn.settings.specs import Pipeline as PipelineSpec
 
 FORMAT = 1  # of the document; another number when a key goes or changes its meaning
 

@@ -11,8 +11,8 @@ from rich.table import Table
 from streamrnn.budget import Budget, budget
 from streamrnn.build import build_pipeline
 from streamrnn.edges.checkpoint import GENERATIONS
-from streamrnn.specs import Pipeline as PipelineSpec
-from streamrnn.summary import HorizonSummary, Summary
+from streamrnn.evaluation.summary import HorizonSummary, Summary
+from streamrnn.settings.specs import Pipeline as PipelineSpec
 from streamrnn.warm import sample_messages, warm
 
 

@@ -7,8 +7,8 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+from streamrnn.evaluation.season import ROOM, Season
 from streamrnn.events import NumericOutput, Output, SymbolOutput
-from streamrnn.season import ROOM, Season
 
 Made: TypeAlias = tuple[float, float, float, float, float]  # time and value then, forecast, lower, upper
 

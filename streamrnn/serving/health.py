@@ -16,7 +16,7 @@ from streamrnn.config import Config
 from streamrnn.edges.http import Answer
 from streamrnn.edges.mqtt import Connection
 from streamrnn.edges.store import Store
-from streamrnn.lane import Lane
+from streamrnn.serving.lane import Lane
 from streamrnn.versions import versions
 
 PATIENCE_S = 5.0  # until a loop that does not answer is said to be stuck

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta, field
 
-from streamrnn import rules
-from streamrnn.conversion import BrokenRule, Overrides, Spec
 from streamrnn.keys import BRIDGE
+from streamrnn.settings import rules
+from streamrnn.settings.conversion import BrokenRule, Overrides, Spec
 
 SYMBOL_DEFAULTS: Mapping[str, Overrides] = {
     "model": {"hidden": 128},

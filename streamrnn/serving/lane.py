@@ -17,7 +17,7 @@ from streamrnn.events import Message, Output
 from streamrnn.keys import BRIDGE
 from streamrnn.pipeline import Pipeline
 from streamrnn.requests import Reply, take
-from streamrnn.specs import OutputTarget, output_topic
+from streamrnn.settings.specs import OutputTarget, output_topic
 
 TURN_NS = 10_000_000  # a pipeline processes before others get the loop
 OUTSTANDING_MAX = 5000  # publishes that wait for the broker's acknowledgement before we do, too ...

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from streamrnn.edges.mqtt import Connection
 from streamrnn.edges.store import Store
 from streamrnn.events import Message
-from streamrnn.lane import Lane
+from streamrnn.serving.lane import Lane
 
 log = logging.getLogger(__name__)
 

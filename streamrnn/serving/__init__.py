@@ -1,0 +1,1 @@
+"""The parts of a running service, which `streamrnn.service` puts together."""

@@ -1,0 +1,1 @@
+"""What a configuration may say: its keys, and how they are read and checked. `streamrnn.config` loads one."""

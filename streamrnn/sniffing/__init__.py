@@ -1,0 +1,1 @@
+"""What comes on topics, told to a person, and a configuration drafted from it."""
