@@ -78,8 +78,9 @@ def run(
 
     loaded = read()
     log_to_stderr()
-    from streamrnn.service import Service, signals
+    from streamrnn.service import Service
     from streamrnn.serving.reload import watching
+    from streamrnn.serving.signals import signals
     from streamrnn.systemd import Notifier, supervised
 
     async def serve() -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from streamrnn.beside import beside
@@ -76,7 +74,7 @@ class Service:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
-        """Run until stopped: by a signal (see `signals`) or by `stop`.
+        """Run until stopped: by a signal (see `serving.signals`) or by `stop`.
 
         Raises
         ------
@@ -323,24 +321,3 @@ def _inputs(config: Config) -> dict[str, int]:
         for topic in spec.input.topic:
             topics[topic] = max(spec.input.qos, topics.get(topic, 0))
     return topics
-
-
-@contextmanager
-def signals(service: Service) -> Iterator[None]:
-    """SIGTERM and SIGINT ask the service to stop; a second one ends the process at once. SIGHUP: it reloads."""
-    loop = asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        if service.stopping.is_set():
-            log.warning("stopping at once")
-            os._exit(1)
-        service.stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    loop.add_signal_handler(signal.SIGHUP, service.reloader.asked.set)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.remove_signal_handler(number)

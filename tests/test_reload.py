@@ -18,6 +18,7 @@ from mosquitto import Mosquitto
 from streamrnn import config
 from streamrnn.build import build_pipeline
 from streamrnn.codecs import encode
+from streamrnn.errors import StateError
 from streamrnn.events import Message
 from streamrnn.service import Service
 from streamrnn.serving.reload import difference, immovable
@@ -290,6 +291,37 @@ def test_a_pipeline_that_cannot_be_built_changes_nothing_and_ends_nothing(
         service = Service(old, lambda: config.loads(top + pipeline("a") + pipeline("b")))
         assert [f"pipelines.b: cannot be built: {fault}"] == await service.reloader.reload()
         assert old is service.config
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_state_that_does_not_fit_though_it_should_costs_no_more_than_the_state(
+    broker: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StateError("network.theta: expected another shape")
+
+    top = head(broker, tmp_path) if kept else f'mqtt: {{url: "{broker.url}"}}\npipelines:\n'
+    old, new = (config.loads(top + pipeline("a", rate=rate)) for rate in (0.004, 0.002))
+    monkeypatch.setattr("streamrnn.pipeline.Pipeline.restore", refuse)
+
+    async def scenario() -> None:
+        service = Service(old, lambda: new)
+        running = asyncio.create_task(service.run())
+        await service.ready.wait()
+        before = service.lanes[0].pipeline
+        for first in (0, 5):
+            with Client(broker.port, "out/#") as client:
+                for i in range(5):
+                    client.publish("plant/a", payload(first + i))
+                outputs = await asyncio.to_thread(client.outputs, 5)
+            assert [0, 1, 2, 3, 4] == [output["seq"] for output in outputs]
+            if not first:
+                assert [] == await service.reloader.reload()
+        assert before is not service.lanes[0].pipeline
+        service.stop()
+        await running
 
     asyncio.run(scenario())
 

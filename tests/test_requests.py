@@ -169,6 +169,10 @@ class Clock:
         return self.now
 
 
+async def unasked() -> list[str]:
+    raise AssertionError("nobody asks for a reload")
+
+
 def service(*pipelines: Pipeline[Any], on: bool = True) -> Any:
     def flag(value: bool) -> Any:
         return SimpleNamespace(is_set=lambda: value)
@@ -186,7 +190,7 @@ def service(*pipelines: Pipeline[Any], on: bool = True) -> Any:
 
 def test_off_it_subscribes_to_nothing_and_answers_nothing(built: Any) -> None:
     watched = service(built(), on=False)
-    quiet = Control(watched)
+    quiet = Control(watched, unasked)
     assert [] == quiet.topics
     assert not quiet.hear(request("health"))
     assert not quiet.hear(request("learn/pause", pipeline="plant"))
@@ -196,7 +200,7 @@ def test_off_it_subscribes_to_nothing_and_answers_nothing(built: Any) -> None:
 
 def test_what_changes_a_pipeline_is_left_to_its_turn(built: Any) -> None:
     watched = service(built())
-    listening = Control(watched)
+    listening = Control(watched, unasked)
     assert [REQUEST + "#"] == listening.topics
     for name in ("learn/pause", "learn/resume", "state/reset"):
         assert listening.hear(request(name, pipeline="plant", key="a"))
@@ -206,7 +210,7 @@ def test_what_changes_a_pipeline_is_left_to_its_turn(built: Any) -> None:
 
 def test_pipelines_are_looked_up_at_each_request(built: Any) -> None:
     watched = service(built())
-    listening = Control(watched)
+    listening = Control(watched, unasked)
     watched.lanes = [SimpleNamespace(pipeline=built("desk"), queue=[])]
     assert not listening.hear(request("learn/pause", pipeline="plant"))
     assert "no pipeline has this name" == watched.connection.error()
@@ -230,7 +234,6 @@ def test_pipelines_are_looked_up_at_each_request(built: Any) -> None:
         ("state/reset", b'{"pipeline": "plant"}', 'expected the key of a stream as "key"'),
         ("state/get", b'{"pipeline": "plant"}', 'expected the key of a stream as "key"'),
         ("state/get", b'{"pipeline": "plant", "key": "b"}', "plant: no stream has this key"),
-        ("reload", b"", "reload: this service cannot"),
         ("restart", b"", "unknown request"),
         ("state/get/more", b"", "unknown request"),
         ("", b"", "unknown request"),
@@ -238,7 +241,7 @@ def test_pipelines_are_looked_up_at_each_request(built: Any) -> None:
 )
 def test_what_is_no_request_is_answered_with_an_error(built: Any, name: str, payload: bytes, words: str) -> None:
     watched = service(built())
-    assert not Control(watched).hear(Message(REQUEST + name, payload, qos=1))
+    assert not Control(watched, unasked).hear(Message(REQUEST + name, payload, qos=1))
     ((topic, _, qos, retain),) = watched.connection.told
     assert (RESPONSE + name, 1, False) == (topic, qos, retain)
     assert words in watched.connection.error()
@@ -246,27 +249,29 @@ def test_what_is_no_request_is_answered_with_an_error(built: Any, name: str, pay
 
 def test_an_error_gives_the_transaction_back_where_it_can_be_read(built: Any) -> None:
     watched = service(built())
-    Control(watched).hear(request("health", transaction="mine", typo=1))
+    Control(watched, unasked).hear(request("health", transaction="mine", typo=1))
     assert "mine" == watched.connection.told[0][1]["transaction"]
 
 
 def test_a_topic_the_broker_would_put_us_off_for_is_not_published_on(built: Any) -> None:
     watched = service(built())
-    Control(watched).hear(Message(REQUEST + "a\u0007", b""))
-    Control(watched).hear(Message(REQUEST + "x" * 600, b""))
+    Control(watched, unasked).hear(Message(REQUEST + "a\u0007", b""))
+    Control(watched, unasked).hear(Message(REQUEST + "x" * 600, b""))
     assert [] == watched.connection.told
 
 
 @pytest.mark.parametrize("name", ["health", "reload", "learn/pause", "state/reset", "nothing"])
 def test_a_retained_request_is_refused(built: Any, name: str) -> None:
     watched = service(built())
-    assert not Control(watched).hear(Message(REQUEST + name, b'{"pipeline": "plant", "key": "a"}', retain=True))
+    assert not Control(watched, unasked).hear(
+        Message(REQUEST + name, b'{"pipeline": "plant", "key": "a"}', retain=True)
+    )
     assert "a retained request is not done" in watched.connection.error()
 
 
 def test_a_flood_is_answered_up_to_a_rate_and_what_waits_for_a_queue_is_admitted_once(built: Any) -> None:
     watched, clock = service(built()), Clock()
-    listening = Control(watched, clock=clock)
+    listening = Control(watched, unasked, clock)
     for _ in range(100):
         listening.hear(request("health"))
     assert control.BURST == len(watched.connection.told)
@@ -280,14 +285,14 @@ def test_a_flood_is_answered_up_to_a_rate_and_what_waits_for_a_queue_is_admitted
 def test_nothing_is_answered_to_a_broker_that_is_far_behind(built: Any) -> None:
     watched = service(built())
     watched.connection.outstanding = control.OUTSTANDING_MAX
-    assert not Control(watched).hear(request("health"))
+    assert not Control(watched, unasked).hear(request("health"))
     assert [] == watched.connection.told
 
 
 def test_a_reply_has_a_limit(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "REPLY_BYTES_MAX", 100)
     watched = service(built())
-    Control(watched).hear(request("health"))
+    Control(watched, unasked).hear(request("health"))
     assert "the answer has" in watched.connection.error()
 
 
@@ -297,7 +302,7 @@ def test_the_summary_of_a_stream_has_counts_and_measures(built: Any) -> None:
         one(pipeline, event(i))
     one(pipeline, Message("plant/a", b'{"x": 1, "ts": 5}', retain=True))
     watched = service(pipeline)
-    Control(watched).hear(request("state/get", pipeline="plant", key="a", transaction="x"))
+    Control(watched, unasked).hear(request("state/get", pipeline="plant", key="a", transaction="x"))
     ((_, told, _, _),) = watched.connection.told
     data = told["data"]
     assert "x" == told["transaction"]
@@ -313,7 +318,7 @@ def test_the_summary_of_a_stream_of_symbols_has_none_of_them(built: Any) -> None
     for i in range(30):
         pipeline.process(Message("keys/one", json.dumps({"s": words[i % 3]}).encode()))
     watched = service(pipeline)
-    listening = Control(watched)
+    listening = Control(watched, unasked)
     listening.hear(request("state/get", pipeline="desk", key="one"))
     listening.hear(request("health"))
     assert 30 == watched.connection.told[0][1]["data"]["events"]
@@ -326,7 +331,7 @@ def test_of_a_parked_stream_it_is_said_that_it_is(built: Any) -> None:
     one(pipeline, event(0, "a"))
     one(pipeline, event(1, "b"))
     watched = service(pipeline)
-    Control(watched).hear(request("state/get", pipeline="plant", key="a"))
+    Control(watched, unasked).hear(request("state/get", pipeline="plant", key="a"))
     assert {"pipeline": "plant", "key": "a", "parked": True} == watched.connection.told[0][1]["data"]
 
 

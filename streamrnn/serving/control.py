@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from streamrnn.errors import StreamrnnError
 from streamrnn.events import Message
 from streamrnn.keys import unfit
 from streamrnn.learn.numeric import NumericStream
@@ -56,7 +55,7 @@ class Control:
     def __init__(
         self,
         watched: Watched,
-        reload: Callable[[], Awaitable[list[str]]] | None = None,
+        reload: Callable[[], Awaitable[list[str]]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.watched = watched
@@ -99,11 +98,7 @@ class Control:
         """Reload when asked to, beside the events and one at a time, until cancelled."""
         while True:
             message = await self._reloads.get()
-            assert self.reload is not None  # noqa: S101 or it would have been refused
-            try:
-                problems = await self.reload()
-            except StreamrnnError as error:
-                problems = [str(error)]
+            problems = await self.reload()
             if problems:
                 self.refuse(message, "reload: " + "; ".join(problems[:PROBLEMS_MAX]))
             else:
@@ -141,8 +136,6 @@ class Control:
                 assert request.key is not None  # noqa: S101 `read` has seen to it
                 self._publish(message, done(message, stream_summary(pipeline, request.key)))
             case "reload":
-                if self.reload is None:
-                    raise RequestError("reload: this service cannot, start it anew")
                 try:
                     self._reloads.put_nowait(message)
                 except asyncio.QueueFull:

@@ -211,7 +211,13 @@ class Reloader:
                 await self._load(config, lane)  # which sets it aside
             return ANEW
         lane.pipeline.parking = old.pipeline.parking
-        await asyncio.to_thread(lambda: lane.pipeline.restore(old.pipeline.save()))
+        try:
+            await asyncio.to_thread(lambda: lane.pipeline.restore(old.pipeline.save()))
+        except StateError as error:
+            if store is not None:
+                await self._keep(old)
+            await self._make_anew(config, lane, str(error))
+            return ANEW
         if store is not None:
             store.exchange(lane.pipeline, after.limits.parked)
         return RETAINED
@@ -245,22 +251,26 @@ class Reloader:
         store, name = self.service.store, lane.pipeline.name
         assert store is not None  # noqa: S101
         spec = config.pipelines[name]
-        print_, parked_max = fingerprint(name, spec, config.seed), spec.limits.parked
-        store.add(lane.pipeline, print_, parked_max)
+        store.add(lane.pipeline, fingerprint(name, spec, config.seed), spec.limits.parked)
         try:
             await asyncio.to_thread(load, store, name)
         except (StateError, OSError) as error:
-            why = words(error) if isinstance(error, OSError) else error
-            log.error("reload: %s: %s; it begins anew", name, why)
-            await _close(lane)
-            lane.pipeline = await asyncio.to_thread(
-                build_pipeline, name, spec, config.seed
-            )  # that one has half a state
-            store.add(lane.pipeline, print_, parked_max)
-            try:
-                store.parking[name].begin_anew()
-            except OSError as error:  # what is there is written over, or removed after a checkpoint
-                log.error("reload: %s: what it has parked cannot be moved aside: %s", name, words(error))
+            await self._make_anew(config, lane, words(error) if isinstance(error, OSError) else str(error))
+
+    async def _make_anew(self, config: Config, lane: Lane, why: str) -> None:
+        """Give a lane a fresh pipeline instead of one with half a state."""
+        store, name = self.service.store, lane.pipeline.name
+        spec = config.pipelines[name]
+        log.error("reload: %s: %s; it begins anew", name, why)
+        await asyncio.to_thread(lane.pipeline.close)
+        lane.pipeline = await asyncio.to_thread(build_pipeline, name, spec, config.seed)
+        if store is None:
+            return
+        store.add(lane.pipeline, fingerprint(name, spec, config.seed), spec.limits.parked)
+        try:
+            store.parking[name].begin_anew()
+        except OSError as error:  # what is there is written over, or removed after a checkpoint
+            log.error("reload: %s: what it has parked cannot be moved aside: %s", name, words(error))
 
     async def _granted(self) -> None:
         """Wait for the broker to grant what is new, if it is there."""
