@@ -10,7 +10,7 @@ from streamrnn.edges.endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 
-BACKOFF_S = (0.1, 2.0)  # least and most: a broker that comes back is found soon, and an attempt costs it little
+BACKOFF_S = (0.1, 0.8)  # least and most: who comes back is found within a second, and an attempt costs little
 REFUSED_S = 30.0  # the most when the broker said no, which it will say again until somebody changes something
 STABLE_S = 10.0  # a connection that lasted as long starts the backoff anew
 LOG_EVERY_S = 5.0
