@@ -37,7 +37,7 @@ check: $(VENV)/.ready-dev mosquitto
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	VENV=$(VENV) sh deploy/audit.sh
-	# Kernels do not check their indices. Here they do.
+	# Kernels do not check their indices. Here they do; and beside it those are compiled that the tests below use.
 	sh tests/bounds.sh $(PYTHON)
 	$(PYTHON) -m pytest -n 2 --dist worksteal
 

@@ -1,4 +1,4 @@
-"""Long work beside the event loop at start, that a stop need not wait for."""
+"""Long work beside the event loop, at a start or a reload, that a stop need not wait for."""
 
 from __future__ import annotations
 

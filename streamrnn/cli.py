@@ -79,7 +79,7 @@ def run(
     loaded = read()
     log_to_stderr()
     from streamrnn.service import Service
-    from streamrnn.serving.reload import watching
+    from streamrnn.serving.reload import watching_files
     from streamrnn.serving.signals import signals
     from streamrnn.systemd import Notifier, supervised
 
@@ -88,7 +88,7 @@ def run(
         with signals(service):
             async with (
                 supervised(service, Notifier(os.environ)),
-                watching(configs if watch else (), service.reloader),
+                watching_files(configs if watch else (), service.reloader),
             ):
                 await service.run()
 
@@ -207,8 +207,8 @@ def check(path: ConfigPath, json: AsJson = False) -> None:
     Example: streamrnn check config/fleet.yaml --json | jq .pipelines.fleet.memory_bytes.sum
     """
     loaded = config.load(path)
+    from streamrnn.cost import Speed, budget_table, measure_speed
     from streamrnn.documents import check_document, encoded
-    from streamrnn.evaluation.report import Speed, budget_table, measure_speed
     from streamrnn.privacy import notices
 
     speeds: dict[str, Speed] = {}

@@ -9,7 +9,7 @@ import msgspec
 
 from streamrnn.budget import budget
 from streamrnn.config import Config
-from streamrnn.evaluation.report import Speed
+from streamrnn.cost import Speed
 
 
 def encoded(document: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 import msgspec
@@ -81,3 +82,8 @@ class SymbolOutput(msgspec.Struct, frozen=True, gc=False):
 
 
 Output: TypeAlias = NumericOutput | SymbolOutput
+
+
+def finite(number: float) -> float | None:
+    """Return None for what is not a number: what is told to others has null there."""
+    return number if math.isfinite(number) else None

@@ -1,7 +1,7 @@
 """Requests to a running service, on `streamrnn/bridge/request/...`, and replies to them; a pipeline applies them.
 
 What changes later answers is journalled and queued like an event, and applied in its turn, so that a recovery does
-the same at the same place. Not here: what is answered at once, see `control`.
+the same at the same place. Not here: what is answered at once, see `serving.control`.
 """
 
 from __future__ import annotations

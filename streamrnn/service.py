@@ -1,4 +1,4 @@
-"""Service: the process. Messages in by MQTT, through the pipelines, outputs out; start, signals, drain, stop."""
+"""Service: the process. Messages in by MQTT, through the pipelines, outputs out; start, drain, stop."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ python=$1
 
 { "$python" -m streamrnn check config/numbers.yaml && "$python" -m streamrnn check config/keystrokes.yaml; } >/dev/null &
 warm=$!
+trap 'kill $warm; exit 130' INT TERM # what runs beside a shell does not hear Ctrl-C
 
 NUMBA_BOUNDSCHECK=1 STREAMRNN_CACHE_DIR=$PWD/build/boundscheck "$python" -m pytest -q -p no:cacheprovider \
     tests/test_sequence.py tests/test_window.py tests/test_detector.py tests/test_calibrator.py tests/test_scaler.py \

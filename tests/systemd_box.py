@@ -10,7 +10,6 @@ import sys
 import sysconfig
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import streamrnn
@@ -116,8 +115,10 @@ class Box:
             return
         own = self._cache.with_name(f"{self._cache.name}-{os.getpid()}")
         shutil.copytree(f"/proc/{self.pid}/root{KERNELS}", own)
-        with suppress(OSError):  # another was first
+        try:
             own.rename(self._cache)
+        except OSError:  # another was first
+            shutil.rmtree(own)
 
     def journal(self) -> str:
         return self.run("journalctl", "--no-pager", "-o", "short-precise", "-u", "streamrnn", check=False)

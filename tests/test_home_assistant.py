@@ -287,7 +287,7 @@ def test_what_another_configuration_announced_is_kept_where_it_still_holds() -> 
     text = "home_assistant: {enabled: true}\npipelines: {plant: {input: {topic: plant/+, fields: [x]}}}"
     discovery = Discovery(config.loads(text), {})
     stays = discovery_topic("homeassistant", "plant", "a", "streamrnn/plant/a")
-    discovery.take_over({stays: ("plant", "a"), "homeassistant/device/old/config": ("gone", "a")})
+    discovery._go_on_from({stays: ("plant", "a"), "homeassistant/device/old/config": ("gone", "a")})
     assert {stays: ("plant", "a")} == discovery.announced
 
 

@@ -36,6 +36,7 @@ RANKS = {
     "privacy": 7,
     "build": 8,
     "fingerprint": 8,
+    "cost": 10,
     "sense": 9,
     "warm": 9,
     "evaluation": 10,
@@ -49,6 +50,8 @@ RANKS = {
     "cli": 13,
     "__main__": 14,
 }
+COMPUTES = ["kernels", "learn", "codecs", "pipeline", "events", "keys", "evaluation.measures", "evaluation.season"]
+COMPUTES += ["evaluation.trace", "sniffing.survey", "sniffing.findings"]
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip("."): path
     for path in sorted(PACKAGE.rglob("*.py"))
@@ -146,9 +149,7 @@ def test_only_the_decorator_and_what_extends_it_import_numba() -> None:
     assert {"kernels.jit", "kernels.lanes"} == importers("numba")
 
 
-@pytest.mark.parametrize(
-    "name", ["kernels", "learn", "codecs", "pipeline", "events", "keys", "evaluation.measures"]
-)
+@pytest.mark.parametrize("name", COMPUTES)
 def test_what_computes_knows_neither_asyncio_nor_mqtt_nor_configuration(name: str) -> None:
     foreign = {"asyncio", "aiomqtt", "paho", "amqtt", "socket", "signal", "yaml", "typer", "rich"}
     for module in MODULES:

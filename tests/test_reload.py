@@ -320,6 +320,7 @@ def test_a_state_that_does_not_fit_though_it_should_costs_no_more_than_the_state
             if not first:
                 assert [] == await service.reloader.reload()
         assert before is not service.lanes[0].pipeline
+        assert kept == any((tmp_path / "state" / "set-aside").rglob("*.checkpoint"))
         service.stop()
         await running
 

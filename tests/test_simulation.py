@@ -23,4 +23,6 @@ def test_the_troubles_do_happen() -> None:
     assert sum(life.counts["paused"] for life in lives) > 20
     assert sum(life.counts["reset"] for life in lives) > 5
     assert sum(life.counts["recognised"] for life in lives) > 5
+    for trouble in ("reloads", "rots", "parked rots", "stops", "stopped recoveries"):
+        assert sum(life.counts[trouble] for life in lives), trouble
     assert sum(life.store.counts["checkpoints"] for life in lives if life.store) > 5

@@ -92,6 +92,18 @@ def positions(disk: Disk, pipeline: str) -> list[int]:
     return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
 
 
+def set_all_aside(disk: Disk, pipeline: str) -> None:
+    """Move all checkpoints of a pipeline aside.
+
+    Raises
+    ------
+    OSError
+        One could not be moved.
+    """
+    for position in positions(disk, pipeline):
+        set_aside(disk, name_of(pipeline, position))
+
+
 def newest(disk: Disk, pipeline: str, fingerprint: str) -> Found:
     """Return the newest good checkpoint of a pipeline made with this fingerprint; move newer files aside.
 

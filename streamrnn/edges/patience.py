@@ -14,6 +14,7 @@ BACKOFF_S = (0.1, 0.8)  # least and most: who comes back is found within a secon
 REFUSED_S = 30.0  # the most when the broker said no, which it will say again until somebody changes something
 STABLE_S = 10.0  # a connection that lasted as long starts the backoff anew
 LOG_EVERY_S = 5.0
+SHORT_MAX, SHORT_EVERY = 3, 100  # connections that did not last: those told one by one, and of the others which
 
 
 class Patience:
@@ -47,13 +48,15 @@ class Patience:
 
     def lost(self, why: str, lasted_s: float) -> None:
         """Say that a connection is gone; start anew if it had lasted."""
-        log.warning("lost the connection to %s: %s", self._name, why)
-        self._said = -LOG_EVERY_S
         if lasted_s >= STABLE_S:
             self._attempts = self._short = 0
-            return
-        self._short += 1
-        if self._short % 3 == 0:
+        else:
+            self._short += 1
+        # Two clients that put each other off do so for ever.
+        if self._short <= SHORT_MAX or self._short % SHORT_EVERY == 0:
+            log.warning("lost the connection to %s: %s", self._name, why)
+            self._said = -LOG_EVERY_S
+        if self._short == SHORT_MAX or (self._short and self._short % SHORT_EVERY == 0):
             log.warning("%d connections in a row did not last: is another client using client_id %r?",
                         self._short, self._client_id)  # fmt: skip
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 import msgspec
 
 from streamrnn.edges import checkpoint
-from streamrnn.edges.disk import set_aside, tidy_aside, words
+from streamrnn.edges.disk import tidy_aside, words
 from streamrnn.edges.frames import Gap, Mark, Session
 from streamrnn.edges.processing import DEATHS_MAX
 from streamrnn.edges.redelivery import checksum
@@ -99,8 +99,7 @@ def load(store: Store, name: str) -> bool:
         store.pipelines[name].restore(found.loaded.arrays)
     except StateError as error:
         # A version that does not know that it saves otherwise. This start has half a state; the next begins anew.
-        for position in checkpoint.positions(store.disk, name):
-            set_aside(store.disk, checkpoint.name_of(name, position))
+        checkpoint.set_all_aside(store.disk, name)
         raise StateError(
             f"{name}: its checkpoint does not fit this version ({error}); "
             "moved to set-aside, the next start begins anew"

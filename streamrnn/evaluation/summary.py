@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -12,6 +11,7 @@ import msgspec
 from streamrnn import __version__
 from streamrnn.evaluation.measures import FieldMeasures, Measures, ratio
 from streamrnn.evaluation.replay import Replay
+from streamrnn.events import finite
 from streamrnn.learn.descent import Descent
 from streamrnn.settings.specs import Pipeline as PipelineSpec
 
@@ -132,11 +132,6 @@ def _learning(learners: Sequence[Descent]) -> LearningSummary:
 def encode(summary: Summary) -> bytes:
     """Return the document as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
-
-
-def finite(number: float) -> float | None:
-    """Return None for what is not a number."""
-    return number if math.isfinite(number) else None
 
 
 def _numbers(measures: Measures, interval: float) -> NumericSummary:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from streamrnn.events import Message
+from streamrnn.events import Message, finite
 from streamrnn.keys import unfit
 from streamrnn.learn.numeric import NumericStream
 from streamrnn.learn.quality import quality
@@ -204,8 +204,3 @@ def stream_summary(pipeline: Pipeline[Any], key: str) -> dict[str, Any]:
 def updates_of(pipeline: Pipeline[Any]) -> int:
     """Return the weight updates of a pipeline so far."""
     return pipeline.model.learners[0].updates if pipeline.model.learners else 0
-
-
-def finite(number: float) -> float | None:
-    """Return None for what is not a number."""
-    return number if math.isfinite(number) else None

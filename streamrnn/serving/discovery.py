@@ -93,10 +93,10 @@ class Discovery:
         except (OSError, ValueError, TypeError, AttributeError) as error:
             log.warning("%s: devices announced earlier are not known: %s", self._file, type(error).__name__)
             return
-        self.take_over(announced)
+        self._go_on_from(announced)
 
-    def take_over(self, announced: Mapping[str, tuple[str, str]]) -> None:
-        """Go on from what another configuration `announced`; what is not to be any more is taken back."""
+    def _go_on_from(self, announced: Mapping[str, tuple[str, str]]) -> None:
+        """Know what was `announced`; what is not to be any more is taken back."""
         self.announced = dict(announced)
         for name, key in self.announced.values():
             self._known.setdefault(name, set()).add(key)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from streamrnn.beside import beside
 from streamrnn.build import SHARED, build_pipeline
 from streamrnn.config import Config
+from streamrnn.edges import checkpoint
 from streamrnn.edges.disk import words
 from streamrnn.edges.recovery import load
 from streamrnn.errors import StateError, StreamrnnError
@@ -213,10 +214,11 @@ class Reloader:
         lane.pipeline.parking = old.pipeline.parking
         try:
             await asyncio.to_thread(lambda: lane.pipeline.restore(old.pipeline.save()))
-        except StateError as error:
+        except (StateError, MemoryError) as error:  # it is there twice for a moment
             if store is not None:
                 await self._keep(old)
-            await self._make_anew(config, lane, str(error))
+                await asyncio.to_thread(self._set_aside, name)
+            await self._make_anew(config, lane, str(error) or type(error).__name__)
             return ANEW
         if store is not None:
             store.exchange(lane.pipeline, after.limits.parked)
@@ -257,6 +259,15 @@ class Reloader:
         except (StateError, OSError) as error:
             await self._make_anew(config, lane, words(error) if isinstance(error, OSError) else str(error))
 
+    def _set_aside(self, name: str) -> None:
+        """Move the checkpoints of a pipeline aside, which a restart would take for those of the fresh one."""
+        store = self.service.store
+        assert store is not None  # noqa: S101
+        try:
+            checkpoint.set_all_aside(store.disk, name)
+        except OSError as error:  # the first checkpoint of the fresh one is newer
+            log.error("reload: %s: its checkpoints cannot be moved aside: %s", name, words(error))
+
     async def _make_anew(self, config: Config, lane: Lane, why: str) -> None:
         """Give a lane a fresh pipeline instead of one with half a state."""
         store, name = self.service.store, lane.pipeline.name
@@ -268,7 +279,7 @@ class Reloader:
             return
         store.add(lane.pipeline, fingerprint(name, spec, config.seed), spec.limits.parked)
         try:
-            store.parking[name].begin_anew()
+            await asyncio.to_thread(store.parking[name].begin_anew)
         except OSError as error:  # what is there is written over, or removed after a checkpoint
             log.error("reload: %s: what it has parked cannot be moved aside: %s", name, words(error))
 
@@ -285,7 +296,7 @@ class Reloader:
 
 
 @asynccontextmanager
-async def watching(paths: Sequence[Path], reloader: Reloader) -> AsyncIterator[None]:
+async def watching_files(paths: Sequence[Path], reloader: Reloader) -> AsyncIterator[None]:
     """Ask for a reload when one of these files is another, until the end of the block; of no files watch none."""
     task = asyncio.create_task(_watch(paths, reloader), name="watch") if paths else None
     try:
