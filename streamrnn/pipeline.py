@@ -24,7 +24,7 @@ from streamrnn.learn.saved import Arrays, decode_text, encode_text, restore, res
 
 log = logging.getLogger(__name__)
 
-COMPLAINT_SECONDS = 60.0  # between two log lines of the same reason
+COMPLAINT_S = 60.0  # between two log lines of the same reason
 KEYS = "keys"  # name of the array of them in what is saved
 PAUSED = "paused"  # likewise, whether learning is
 STREAMS = "streams."  # what the names of their arrays begin with
@@ -270,7 +270,7 @@ class Pipeline(Generic[S]):
     def _complain(self, error: PayloadError, topic: str) -> None:
         """Log a reason at most once a minute: a broken sensor must not fill the disk."""
         now = time.monotonic()
-        if now - self._complained.get(error.reason, -COMPLAINT_SECONDS) >= COMPLAINT_SECONDS:
+        if now - self._complained.get(error.reason, -COMPLAINT_S) >= COMPLAINT_S:
             self._complained[error.reason] = now
             log.warning(
                 "%s: a message on %.100r is not an event: %s (%d so far)",
