@@ -9,6 +9,7 @@ named. `--scale 0.01` is a rehearsal. Needs mosquitto, and for the network row r
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import tempfile
 import time
@@ -47,6 +48,9 @@ def main() -> int:
     parser.add_argument("--payloads", type=Path, help="recorded payloads, JSON lines with `payload`")
     parser.add_argument("--json", type=Path, help="write the table there, too")
     chosen = parser.parse_args()
+    logging.getLogger("streamrnn").setLevel(
+        logging.CRITICAL
+    )  # of what rows do to it in this process it has much to say
     rows: list[Row] = []
     for name in chosen.row or ROWS:
         with tempfile.TemporaryDirectory(prefix=f"soak-{name}-", ignore_cleanup_errors=True) as directory:

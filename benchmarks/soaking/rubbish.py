@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import random
 import time
 
@@ -77,11 +76,7 @@ def payloads(options: Options) -> Row:
     if options.payloads is not None:
         samples += [json.loads(line)["payload"].encode() for line in options.payloads.read_text().splitlines()]
     count = scaled(PAYLOADS, options)
-    logging.getLogger("streamrnn").setLevel(logging.CRITICAL)
-    try:
-        caught, events, late, busy = asyncio.run(_payloads(samples, count, random.Random(options.seed)))
-    finally:
-        logging.getLogger("streamrnn").setLevel(logging.NOTSET)
+    caught, events, late, busy = asyncio.run(_payloads(samples, count, random.Random(options.seed)))
     seen = (
         f"{count} payloads from {len(samples)}, {events} events in them, {caught} uncaught; "
         f"longest hold of the loop {late * 1e3:.0f} ms, {busy * 1e3:.0f} ms of it the processor's"
@@ -153,7 +148,6 @@ def extremes(options: Options) -> Row:
     )
     events, bad_theta, bad_output, hits, slow = scaled(40_000, options, 2000), 0, 0, 0, 0
     poisoned_at = -1
-    logging.getLogger("streamrnn").setLevel(logging.CRITICAL)
     for i in range(events):
         x, y = (rng.choice(odd) if rng.random() < 0.1 else repr(rng.gauss(0, 1)) for _ in range(2))
         for output in pipeline.answers(Message("wild/a", f'{{"x": {x}, "y": {y}}}'.encode())):
@@ -171,7 +165,6 @@ def extremes(options: Options) -> Row:
         if i % 5000 == 4999:
             network.theta[rng.randrange(network.theta.size)] = rng.choice((np.nan, np.inf, 1e38))
             hits, poisoned_at = hits + 1, i
-    logging.getLogger("streamrnn").setLevel(logging.NOTSET)
     seen = (
         f"{events} events at rate 3000 with NaN, infinities, 1e308: theta not finite {bad_theta} times, "
         f"outputs {bad_output}; "
