@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import os
 import random
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
@@ -71,23 +74,34 @@ def mutated(payload: bytes, rng: random.Random) -> bytes:
 
 
 def payloads(options: Options) -> Row:
-    """All of them through pipelines of every kind, as the service runs them: a few milliseconds, then the loop."""
+    """All of them through pipelines of every kind, as the service runs them: a few milliseconds, then the loop.
+
+    On all processors, each with pipelines and a loop of its own.
+    """
     samples = list(SEEDS)
     if options.payloads is not None:
         samples += [json.loads(line)["payload"].encode() for line in options.payloads.read_text().splitlines()]
-    count = scaled(PAYLOADS, options)
-    caught, events, late, busy = asyncio.run(_payloads(samples, count, random.Random(options.seed)))
+    workers = os.cpu_count() or 1
+    each = scaled(PAYLOADS, options) // workers
+    with ProcessPoolExecutor(workers) as pool:
+        shares = [pool.submit(_share, samples, each, options.seed + worker) for worker in range(workers)]
+        caught, events, late, busy = zip(*(share.result() for share in shares), strict=True)
     seen = (
-        f"{count} payloads from {len(samples)}, {events} events in them, {caught} uncaught; "
-        f"longest hold of the loop {late * 1e3:.0f} ms, {busy * 1e3:.0f} ms of it the processor's"
+        f"{each * workers} payloads from {len(samples)}, {sum(events)} events in them, {sum(caught)} uncaught; "
+        f"longest hold of a loop {max(late) * 1e3:.0f} ms, {max(busy) * 1e3:.0f} ms of it the processor's"
     )
     return Row(
         "mutated payloads",
         "0 uncaught, loop never blocked over 50 ms",
         seen,
-        not caught and late <= 0.05,
+        not sum(caught) and max(late) <= 0.05,
         options.seed,
     )
+
+
+def _share(samples: list[bytes], count: int, seed: int) -> tuple[int, int, float, float]:
+    logging.disable(logging.CRITICAL)
+    return asyncio.run(_payloads(samples, count, random.Random(seed)))
 
 
 async def _payloads(samples: list[bytes], count: int, rng: random.Random) -> tuple[int, int, float, float]:
