@@ -203,19 +203,34 @@ class Life:
         store.journal._waiting.bytes_max = self.waiting_bytes
         store.remembered = 25
         self.store = store
+        found = Reading(self.disk)
         hurried = self.rng.random() < 0.05
         if not recover(store, lambda: not hurried or self.rng.random() < 0.9):
             store.close()
             self.counts["stopped recoveries"] += 1
             raise Crash
         following = store.journal.next
+        begins = found.begins if found.segments else following
         for name, account in store.accounts.items():
             self.missing[name] = {number for number in self.missing[name] if number < following}
             new = {number for number in gaps(self.disk) if number >= account.saved[0]} - self.missing[name]
+            # Of segments that were not synced, power may take the first and leave the last.
+            torn = {
+                number
+                for number, message in self.history.items()
+                if account.saved[0] <= number < begins and concerns(pipelines[name], message)
+            } - self.missing[name]
+            assert self.power or not torn, "the journal was released too early"
+            new |= torn
             if new:  # what was sent of later messages had them in it
                 self.missing[name] |= new
                 self.excused[name] = account.sent
-        gone = [number for number in self.history if number >= following]
+        gone = [
+            number
+            for number, message in self.history.items()
+            if number >= following
+            or all(number in self.missing[name] for name in pipelines if concerns(pipelines[name], message))
+        ]
         for number in gone:
             if self.history[number].payload in self.acknowledged:
                 self.lost_synced += 1
