@@ -48,9 +48,8 @@ def main() -> int:
     parser.add_argument("--payloads", type=Path, help="recorded payloads, JSON lines with `payload`")
     parser.add_argument("--json", type=Path, help="write the table there, too")
     chosen = parser.parse_args()
-    logging.getLogger("streamrnn").setLevel(
-        logging.CRITICAL
-    )  # of what rows do to it in this process it has much to say
+    # What rows do to it in this process it would have much to say of.
+    logging.getLogger("streamrnn").setLevel(logging.CRITICAL)
     rows: list[Row] = []
     for name in chosen.row or ROWS:
         with tempfile.TemporaryDirectory(prefix=f"soak-{name}-", ignore_cleanup_errors=True) as directory:

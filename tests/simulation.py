@@ -289,6 +289,8 @@ class Life:
     def damage(self, name: str) -> None:
         """Flip a bit of a file, or cut it off."""
         content = bytearray(self.disk.read(name))
+        if not content:  # cut off before
+            return
         at = self.rng.randrange(len(content))
         content[at] ^= 1 << self.rng.randrange(8)
         self.disk.damage(name, bytes(content[:at] if self.rng.random() < 0.3 else content))

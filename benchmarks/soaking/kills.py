@@ -17,7 +17,7 @@ RATE = 1500.0  # events a second
 LIFE_S = 8.0  # the longest, after it is ready
 STARTS = 0.15  # of kills, before it is ready
 SETTLED_S = 300.0
-# A start takes as long as some thousand events: who is to catch up with them again and again is a light one.
+# A start takes as long as some thousand events, to be caught up with each time: the pipeline is a light one.
 LIGHT = """
     model: {hidden: 8}
     learn: {every: 16, windows: 1}

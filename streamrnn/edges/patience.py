@@ -47,16 +47,17 @@ class Patience:
         self._say(logging.ERROR, f"{self._name} refused the connection: {why}")
 
     def lost(self, why: str, lasted_s: float) -> None:
-        """Say that a connection is gone; start anew if it had lasted."""
+        """Say that a connection is gone, of many that do not last now and then; start anew if it had lasted."""
         if lasted_s >= STABLE_S:
             self._attempts = self._short = 0
         else:
             self._short += 1
         # Two clients that put each other off do so for ever.
-        if self._short <= SHORT_MAX or self._short % SHORT_EVERY == 0:
-            log.warning("lost the connection to %s: %s", self._name, why)
-            self._said = -LOG_EVERY_S
-        if self._short == SHORT_MAX or (self._short and self._short % SHORT_EVERY == 0):
+        if self._short > SHORT_MAX and self._short % SHORT_EVERY:
+            return
+        log.warning("lost the connection to %s: %s", self._name, why)
+        self._said = -LOG_EVERY_S
+        if self._short >= SHORT_MAX:
             log.warning("%d connections in a row did not last: is another client using client_id %r?",
                         self._short, self._client_id)  # fmt: skip
 
