@@ -15,7 +15,7 @@ class Teller:
         self.ngram = NGram(classes, bytes_max)
         self.context = self.ngram.blank_context()
         if roomy:  # from the beginning
-            self.ngram.table = self.ngram._blank(self.ngram.buckets_max)
+            self.ngram.table = np.zeros((self.ngram.buckets_for(bytes_max), *NGram.BUCKET), np.uint16)
 
     def learn(self, numbers):
         for number in numbers:
@@ -95,7 +95,7 @@ def test_the_table_grows_to_its_ceiling_and_forgets_nothing_on_the_way():
     small.learn(drawn)
     large.learn(drawn)
 
-    assert NGram.FIRST < len(small.ngram.table)
+    assert kernels.BUCKETS_MIN < len(small.ngram.table)
     shares, expected = [], []
     for place in range(len(drawn) - 200, len(drawn)):
         context = np.array(drawn[place - ORDER : place][::-1])
@@ -106,18 +106,30 @@ def test_the_table_grows_to_its_ceiling_and_forgets_nothing_on_the_way():
     assert same.mean() > 0.8  # where the smaller table was crowded, something gave way
 
 
-def test_growing_keeps_every_slot_where_its_hash_looks_for_it():
-    teller = Teller(bytes_max=2**24)
-    teller.learn(numbers(3000, 100))
-    before = [share.copy() for share in teller.predict(101)]
+def test_growing_keeps_every_slot_where_its_hash_looks_for_it_at_every_size_on_the_way():
+    teller = Teller(bytes_max=2**21)
+    teller.learn(numbers(1000, 100))
+    expected = [share.copy() for share in teller.predict(101)]
+    ngram, sizes, began = teller.ngram, [], len(teller.ngram.table)
+    while len(ngram.table) < ngram.buckets_for(2**21):
+        kernels.grow(ngram._room, ngram._buckets)
+        sizes.append(len(ngram.table))
+        assert ngram.used[0] == np.count_nonzero(ngram.table[..., 1] & 0xFF)
+        for share, before in zip(teller.predict(101), expected, strict=True):
+            np.testing.assert_array_equal(share, before)
+    assert list(range(began + kernels.SPLITS, 32_769, kernels.SPLITS)) == sizes
 
-    buckets = len(teller.ngram.table)
-    for _ in range(3):
-        teller.ngram._grow()
 
-    assert 8 * buckets == len(teller.ngram.table)
-    for share, expected in zip(teller.predict(101), before, strict=True):
-        np.testing.assert_array_equal(share, expected)
+def test_the_table_doubles_a_few_buckets_at_every_symbol_when_a_quarter_is_used_and_then_rests():
+    teller, rested = Teller(), 0
+    for number in numbers(4000, 200):
+        buckets, used = len(teller.ngram.table), int(teller.ngram.used[0])
+        teller.learn([number])
+        grows = buckets.bit_count() > 1 or used > buckets
+        assert len(teller.ngram.table) == buckets + grows * kernels.SPLITS
+        rested += not grows
+    assert len(teller.ngram.table) > 3 * kernels.BUCKETS_MIN
+    assert rested > 1000
 
 
 def test_a_full_table_stays_within_its_ceiling_and_goes_on_learning():
@@ -130,7 +142,7 @@ def test_a_full_table_stays_within_its_ceiling_and_goes_on_learning():
         assert shares[ORDER, 1] > 0.5
     arrays = (teller.ngram.table, teller.ngram.unigrams, teller.ngram.bigrams)
     assert sum(array.nbytes for array in arrays) == NGram.bytes_for(257, 2**18)
-    assert teller.ngram.used[0] <= 4 * NGram.FIRST
+    assert teller.ngram.used[0] <= 4 * kernels.BUCKETS_MIN
     assert np.isfinite(shares).all()
 
 

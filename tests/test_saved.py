@@ -17,11 +17,11 @@ from streamrnn.build import build_pipeline
 from streamrnn.codecs import encode
 from streamrnn.errors import StateError
 from streamrnn.events import Message
+from streamrnn.kernels.ngram import BUCKETS_MIN
 from streamrnn.learn.descent import GOOD_EVERY, Trail
 from streamrnn.learn.learner import Learner
 from streamrnn.learn.member import Member
 from streamrnn.learn.network import Network
-from streamrnn.learn.ngram import NGram
 from streamrnn.learn.realtime import RealTimeLearner
 from streamrnn.learn.saved import Arrays, restore, restore_all, save, save_all
 from streamrnn.learn.window import Window
@@ -119,7 +119,7 @@ def test_what_has_grown_is_restored_as_long_as_it_was(setup: str, at: int) -> No
     if setup == "long":
         assert len(model.members[0].learner.window.xs) > Window.FIRST
     elif setup == "text":
-        assert len(model.mixture.ngram.table) > NGram.FIRST
+        assert len(model.mixture.ngram.table) > BUCKETS_MIN
         assert len(model.symbols) > 20
     else:
         longest = max(again.streams.values(), key=lambda stream: stream.count)
@@ -204,6 +204,7 @@ DETECTOR, WINDOW = "streams.parts.0.detector.", "model.members.0.learner.window.
         ("gru", {f"{WINDOW}{name}": lambda array: array[:0] for name in ("xs", "seen", "links")}),
         ("gru", {f"{WINDOW}states": lambda array: array[:0]}),
         ("text", {"model.mixture.ngram.table": lambda array: array[:0]}),
+        ("text", {"model.mixture.ngram.table": lambda array: np.repeat(array, 512, axis=0)}),
         ("text", {"model.mixture.ngram.table": lambda array: np.concatenate([array, array[:1]])}),
     ],
 )
@@ -225,9 +226,9 @@ def test_counts_of_symbols_get_more_room_at_the_event_at_which_they_would_have()
     original = fresh("text")
     answers(original, rows[:450])
     again = restored("text", original.save())
-    assert len(again.model.mixture.ngram.table) == NGram.FIRST
+    assert len(again.model.mixture.ngram.table) == BUCKETS_MIN
     assert answers(original, rows[450:]) == answers(again, rows[450:])
-    assert len(again.model.mixture.ngram.table) > NGram.FIRST
+    assert len(again.model.mixture.ngram.table) > BUCKETS_MIN
     assert_same(original.save(), again.save())
     original.close()
     again.close()
@@ -356,7 +357,7 @@ SCRATCH = {
                 "_batch", "_scratch", "_job", "_thread", "durations"},
     "Member": {"y"},
     "Mixture": {"_shares", "_orders"},
-    "NGram": {"buckets_max", "_hashes"},
+    "NGram": {"_room", "_buckets", "_hashes"},
     "Network": {"shape", "state", "_x", "_gates"},
     "NumericModel": {"name", "fields", "horizons", "interval", "memory", "counts", "learners", "warmup",
                      "_horizons", "_form", "_alpha", "_states", "anomalies"},

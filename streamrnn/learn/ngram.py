@@ -25,8 +25,6 @@ class NGram:
 
     Attributes
     ----------
-    table
-        Slots of the hashed orders, see `streamrnn.kernels.ngram`.
     unigrams, bigrams
         Counts of order 0 (C,) and, by the symbol before, of order 1 (C, C).
 
@@ -45,14 +43,15 @@ class NGram:
     SAVED: ClassVar[tuple[str, ...]] = ("table", "unigrams", "bigrams", "used")
     GROWS: ClassVar[dict[str, int]] = {"table": 0}
 
-    FIRST = 4096  # buckets at the beginning; the check of a slot begins at this bit of the hash
-    BUCKET_BYTES = 2 * ngram.WAYS * (ngram.FIRST + ngram.ROOM)
+    BUCKET = (ngram.WAYS, ngram.FIRST + ngram.ROOM)
+    BUCKET_BYTES = 2 * BUCKET[0] * BUCKET[1]
     FOLLOWERS_MAX = (ORDER - 1) * ngram.CHAIN * ngram.ROOM
     CELLS = (ORDER - 1) * ngram.COUNTS * ngram.TOTALS  # classes a follower's count falls into
 
     def __init__(self, classes: int, bytes_max: int = 2**26) -> None:
-        self.buckets_max = self.buckets_for(bytes_max)
-        self.table = self._blank(self.FIRST)
+        # Of so much room only what was written to takes memory.
+        self._room: ngram.Words = np.zeros((self.buckets_for(bytes_max), *self.BUCKET), np.uint16)
+        self._buckets = np.array([ngram.BUCKETS_MIN])
         self.unigrams = np.zeros(classes, np.uint16)
         self.bigrams = np.zeros((classes, classes), np.uint16)
         self.used = np.zeros(1, np.int64)  # slots
@@ -61,12 +60,22 @@ class NGram:
     @classmethod
     def buckets_for(cls, bytes_max: int) -> int:
         """Buckets that fit into so many bytes: a power of two, and at least those of the beginning."""
-        return max(cls.FIRST, 1 << max(bytes_max // cls.BUCKET_BYTES, 1).bit_length() - 1)
+        return max(ngram.BUCKETS_MIN, 1 << max(bytes_max // cls.BUCKET_BYTES, 1).bit_length() - 1)
 
     @classmethod
     def bytes_for(cls, classes: int, bytes_max: int) -> int:
         """Bytes of all counts at their ceiling."""
         return cls.buckets_for(bytes_max) * cls.BUCKET_BYTES + 2 * classes * (classes + 1)
+
+    @property
+    def table(self) -> ngram.Words:
+        """Slots of the hashed orders (B, WAYS, 2 + ROOM), see `streamrnn.kernels.ngram`."""
+        return self._room[: self._buckets[0]]
+
+    @table.setter
+    def table(self, table: ngram.Words) -> None:
+        self._buckets[0] = len(table)
+        self._room[: len(table)] = table[: len(self._room)]
 
     @staticmethod
     def blank_context() -> Ints:
@@ -80,23 +89,20 @@ class NGram:
 
     def predict_one(self, context: Ints, classes: int, shares: Floats, followers: Ints, found: Ints) -> None:
         """Say which of the first `classes` numbers follows `context`, see `streamrnn.kernels.ngram.predict`."""
-        dense = (self.unigrams, self.bigrams)
-        ngram.predict(self.table, *dense, context, self._hashes, classes, shares, followers, found)
+        counts = (self._room, self._buckets, self.unigrams, self.bigrams)
+        ngram.predict(*counts, context, self._hashes, classes, shares, followers, found)
 
     def learn_one(self, context: Ints, number: int) -> None:
         """Count that the symbol of this number followed `context`."""
-        ngram.learn(self.table, self.unigrams, self.bigrams, context, self._hashes, self.used, number)
-        buckets = len(self.table)
-        # Early: at half full one bucket in twenty has more than its slots, and what gives way is missed.
-        if buckets < self.buckets_max and self.used[0] > buckets:
-            self._grow()
+        counts = (self._room, self._buckets, self.unigrams, self.bigrams)
+        ngram.learn(*counts, context, self._hashes, self.used, number)
 
     def disagreement(self) -> str | None:
         """Why what was restored does not go together, None when it does: a bucket is found by bits of a hash."""
-        buckets = len(self.table)
-        if buckets >= self.FIRST and buckets.bit_count() == 1:
+        buckets, most = int(self._buckets[0]), len(self._room)
+        if buckets % ngram.SPLITS == 0 and ngram.BUCKETS_MIN <= buckets <= most:
             return None
-        return f"table: expected a power of two of buckets, at least {self.FIRST}, got {buckets}"
+        return f"table: expected {ngram.BUCKETS_MIN} to {most} buckets in steps of {ngram.SPLITS}, got {buckets}"
 
     def count_new(self) -> None:
         """Count that a symbol came that had no number yet."""
@@ -107,16 +113,3 @@ class NGram:
         """Move a context on to the symbol of this number."""
         context[1:] = context[:-1].copy()
         context[0] = number
-
-    def _grow(self) -> None:
-        """Double the buckets: the check of a slot begins with the further bits of its hash."""
-        buckets = len(self.table)
-        check = self.table[..., 0] | self.table[..., 1].astype(np.int64) >> 8 << 16
-        upper = (check * self.FIRST & buckets) > 0
-        self.table = np.concatenate([self.table, self.table])
-        self.table[:buckets][upper] = 0
-        self.table[buckets:][~upper] = 0
-
-    @staticmethod
-    def _blank(buckets: int) -> ngram.Words:
-        return np.zeros((buckets, ngram.WAYS, ngram.FIRST + ngram.ROOM), np.uint16)
