@@ -111,14 +111,14 @@ def _learned_bytes(spec: PipelineSpec, network: Network) -> int:
     """Bytes of theta and its copies, of all networks, and of the weights of the mixture of symbols."""
     if not spec.learn.enabled:
         return spec.model.ensemble * network.theta.nbytes
-    mixture = Mixture(NGram(ALPHABET + 1), spec.model.hidden).nbytes if spec.input.symbols else 0
+    mixture = Mixture(NGram(ALPHABET + 1, 0), spec.model.hidden).nbytes if spec.input.symbols else 0
     return spec.model.ensemble * THETA_COPIES * network.theta.nbytes + mixture
 
 
 def _stream_bytes(spec: PipelineSpec, network: Network) -> int:
     """Bytes that every key costs, beside the histories of its detectors."""
     if spec.input.symbols:
-        blend = Blend(NGram(ALPHABET + 1)).nbytes if spec.learn.enabled else 0
+        blend = Blend(NGram(ALPHABET + 1, 0)).nbytes if spec.learn.enabled else 0
         return STREAM_OBJECTS + network.state.nbytes + 4 * (ALPHABET + 1) + blend
     fields, horizons = len(spec.input.fields), spec.forecast.horizons
     calibrator = Calibrator(fields, horizons)

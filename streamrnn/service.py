@@ -159,10 +159,10 @@ class Service:
 
     async def halt(self, lane: Lane) -> None:
         """Run a lane no more, from between two messages on."""
-        await lane.rest()
-        task = self._running.pop(lane)
-        task.cancel()
-        await asyncio.wait({task})
+        async with lane.held():
+            task = self._running.pop(lane)
+            task.cancel()
+            await asyncio.wait({task})
 
     def go_on_with(self, config: Config) -> None:
         """Have the other parts follow: the lanes are those of this configuration now."""

@@ -372,7 +372,7 @@ class Life:
         assert self.store is not None
         for name, lane in self.lanes.items():
             if self.copy is None and self.store.due(name):
-                self.copy = self.store.copy(name, idle=not lane)
+                self.copy = self.store.copier(name, idle=not lane)()
 
     def step_write(self) -> None:
         """A copy is written while other things went on, once all outputs of its messages are with the broker."""
@@ -407,7 +407,7 @@ class Life:
         self.step_mark()
         for name, account in store.accounts.items():
             if account.behind:
-                copy = store.copy(name, idle=True)
+                copy = store.copier(name, idle=True)()
                 try:
                     store.write(copy)
                 except OSError as error:

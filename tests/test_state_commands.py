@@ -92,7 +92,7 @@ def live(count: int, checkpoints: bool = True) -> dict[str, Any]:
 def written(store: Store) -> None:
     for name in store.accounts:
         if store.due(name):
-            copy = store.copy(name, idle=False)
+            copy = store.copier(name, idle=False)()
             store.write(copy)
             store.written(copy)
 

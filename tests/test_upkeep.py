@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -67,7 +68,7 @@ def test_what_comes_while_a_checkpoint_is_written_is_acknowledged_when_that_has_
     asyncio.run(scenario())
 
 
-def test_a_lane_rests_between_two_messages_also_when_each_takes_many_turns() -> None:
+def test_a_lane_is_held_between_two_messages_also_when_each_takes_many_turns() -> None:
     async def scenario() -> None:
         begun: list[int] = []
         ended: list[int] = []
@@ -89,12 +90,70 @@ def test_a_lane_rests_between_two_messages_also_when_each_takes_many_turns() -> 
         await asyncio.sleep(0)  # so that it begins
         for _ in range(3):
             await asyncio.sleep(0)  # to the middle of a message
-            await lane.rest()
-            assert begun == ended
-        assert len(ended) < 6
+            async with lane.held():
+                async with lane.held():
+                    taken = len(begun)
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                assert begun == ended
+                assert taken == len(begun)
+        assert 3 <= len(ended) < 6
         running.cancel()
         for pipeline in pipelines.values():
             pipeline.close()
+
+    asyncio.run(scenario())
+
+
+def test_while_a_pipeline_is_copied_the_loop_goes_on_and_what_comes_waits_and_is_not_in_the_copy() -> None:
+    async def scenario() -> None:
+        store = Store(FakeDisk(), build_pipelines(CONFIG), FINGERPRINTS)
+        recover(store)
+        store.begin()
+        broker: Any = Broker()
+        name, pipeline = next(iter(store.pipelines.items()))
+        answered: list[int] = []
+
+        def answers(_pipeline: object, number: int, message: Message) -> Iterator[Any]:
+            answered.append(number)
+            yield from store.answers(pipeline, number, message)
+
+        lane = Lane(pipeline, OutputTarget(topic=None), 10, answers)
+        upkeep = Upkeep(store, [lane], broker, lambda: None)
+        copier, copying, go_on = store.copier, threading.Event(), threading.Event()
+
+        def late(name: str, idle: bool) -> Callable[[], Copy]:
+            copy = copier(name, idle)
+
+            def copy_late() -> Copy:
+                copying.set()
+                assert go_on.wait(10)
+                return copy()
+
+            return copy_late
+
+        store.copier = late  # type: ignore[method-assign]
+        connected = asyncio.Event()
+        connected.set()
+        running = asyncio.create_task(lane.run(broker, connected))
+        lane.put(store.append(MESSAGE, [name]), MESSAGE)
+        await lane.idle.wait()
+        writing = asyncio.create_task(upkeep._checkpoint(lane))
+        assert await asyncio.to_thread(copying.wait, 10)
+        lane.put(store.append(MESSAGE, [name]), MESSAGE)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert [0] == answered
+        go_on.set()
+        await writing
+        await lane.idle.wait()
+        assert [0, 1] == answered
+        assert 1 == store.accounts[name].saved[0]
+        assert 1 == store.accounts[name].behind
+        running.cancel()
+        for each in store.pipelines.values():
+            each.close()
+        store.close()
 
     asyncio.run(scenario())
 

@@ -39,7 +39,7 @@ def _live(root: Path) -> list[int]:
             chains.append(store.accounts["plant"].chain)
             store.sent("plant", number + 1)
             if store.due("plant"):
-                copy = store.copy("plant", idle=True)
+                copy = store.copier("plant", idle=True)()
                 store.write(copy)
                 store.written(copy)
     return chains

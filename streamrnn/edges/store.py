@@ -140,7 +140,7 @@ class Store:
         """
         for name, account in self.accounts.items():
             if account.saved[0] < 0:
-                copy = self.copy(name, idle=not self.tails[name])
+                copy = self.copier(name, idle=not self.tails[name])()
                 try:
                     self.write(copy)
                 except OSError as error:
@@ -210,8 +210,11 @@ class Store:
         needed = account.needed(journal.next)
         return needed < journal.next and needed == self._needed() and journal.size > JOURNAL_BYTES_MAX
 
-    def copy(self, name: str, idle: bool) -> Copy:
-        """Copy the state of a pipeline that is between two messages; `idle` when none waits for it."""
+    def copier(self, name: str, idle: bool) -> Callable[[], Copy]:
+        """Return what copies the state of a pipeline that is between two messages; `idle` when none waits for it.
+
+        To be called on any thread, before the pipeline takes another message: with much state it takes a while.
+        """
         account = self.accounts[name]
         position = self.journal.next if idle else account.position
         manifest = Manifest(
@@ -224,7 +227,8 @@ class Store:
             written=self.now(),
             version=__version__,
         )
-        return Copy(manifest, self.pipelines[name].save() | self.parking[name].save())
+        pipeline, parking = self.pipelines[name], self.parking[name]
+        return lambda: Copy(manifest, pipeline.save() | parking.save())
 
     def write(self, copy: Copy) -> None:
         """Write a copy, on any thread. The outputs of the messages in it must be with the broker, and marked so.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
 
 import msgspec
@@ -65,7 +65,9 @@ class Lane:
         self.done = 0
         self._between = asyncio.Event()  # a text of many characters gives the loop away while it is half processed
         self._between.set()
-        self._waited_for = 0
+        self._free = asyncio.Event()  # not held
+        self._free.set()
+        self._holders = 0
         self.arrival = 0.0
         self.steps = Durations()
         self.ends = Durations()
@@ -88,14 +90,18 @@ class Lane:
         for number, message in messages:
             self.put(number, message)
 
-    async def rest(self) -> None:
-        """Return when no message is half processed, which stays so until the caller gives the loop away."""
-        self._waited_for += 1
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Hold it between two messages: those that come meanwhile wait."""
+        self._holders += 1
+        self._free.clear()
         try:
-            while not self._between.is_set():
-                await self._between.wait()
+            await self._between.wait()
+            yield
         finally:
-            self._waited_for -= 1
+            self._holders -= 1
+            if not self._holders:
+                self._free.set()
 
     async def run(self, connection: Connection, connected: asyncio.Event) -> None:
         """Process messages in order until cancelled, and publish what comes of them.
@@ -105,6 +111,7 @@ class Lane:
         while True:
             await self.filled.wait()
             await connected.wait()
+            await self._free.wait()
             began = time.monotonic_ns()
             while self.queue and (mark := time.monotonic_ns()) - began < TURN_NS:
                 was_full = self.full
@@ -123,7 +130,7 @@ class Lane:
                 self.done = number + 1
                 if was_full:
                     connection.resume()
-                if self._waited_for:
+                if not self._free.is_set():
                     break
             if not self.queue:
                 self.filled.clear()

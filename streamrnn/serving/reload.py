@@ -229,7 +229,8 @@ class Reloader:
         store, name = self.service.store, lane.pipeline.name
         assert store is not None  # noqa: S101
         try:
-            await asyncio.to_thread(store.write, store.copy(name, idle=not lane.queue))
+            copy = await asyncio.to_thread(store.copier(name, idle=not lane.queue))
+            await asyncio.to_thread(store.write, copy)
         except OSError as error:
             store.checkpoint_failed(name, error)
 
@@ -240,7 +241,7 @@ class Reloader:
         """
         store, name = self.service.store, lane.pipeline.name
         assert store is not None  # noqa: S101
-        copy = store.copy(name, idle=not lane.queue)
+        copy = await asyncio.to_thread(store.copier(name, idle=not lane.queue))
         try:
             await asyncio.to_thread(store.write, copy)
         except OSError as error:

@@ -146,13 +146,13 @@ class Upkeep:
                 self.store.sent(name, handed.popleft()[1])
 
     async def _checkpoint(self, lane: Lane) -> None:
-        """Copy a pipeline between two messages; when the broker has its outputs, write that beside the loop."""
+        """Copy a pipeline between two messages and, when the broker has its outputs, write that: beside the loop."""
         async with self.writing:
             if lane not in self.lanes:
                 return  # a reload was first
-            await lane.rest()
-            name, issued = lane.pipeline.name, self.connection.issued
-            copy = self.store.copy(name, idle=not lane.queue)
+            async with lane.held():
+                name, issued = lane.pipeline.name, self.connection.issued
+                copy = await asyncio.to_thread(self.store.copier(name, idle=not lane.queue))
             await self.connection.acknowledged(issued)
             self.store.sent(name, copy.manifest.position)
             try:
