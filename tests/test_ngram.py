@@ -15,7 +15,7 @@ class Teller:
         self.ngram = NGram(classes, bytes_max)
         self.context = self.ngram.blank_context()
         if roomy:  # from the beginning
-            self.ngram.table = np.zeros((self.ngram.buckets_for(bytes_max), *NGram.BUCKET), np.uint16)
+            self.ngram.table = self.ngram.rooms["table"]
 
     def learn(self, numbers):
         for number in numbers:
@@ -112,21 +112,21 @@ def test_growing_keeps_every_slot_where_its_hash_looks_for_it_at_every_size_on_t
     expected = [share.copy() for share in teller.predict(101)]
     ngram, sizes, began = teller.ngram, [], len(teller.ngram.table)
     while len(ngram.table) < ngram.buckets_for(2**21):
-        kernels.grow(ngram._room, ngram._buckets)
+        ngram._grow()
         sizes.append(len(ngram.table))
         assert ngram.used[0] == np.count_nonzero(ngram.table[..., 1] & 0xFF)
         for share, before in zip(teller.predict(101), expected, strict=True):
             np.testing.assert_array_equal(share, before)
-    assert list(range(began + kernels.SPLITS, 32_769, kernels.SPLITS)) == sizes
+    assert list(range(began + NGram.SPLITS, 32_769, NGram.SPLITS)) == sizes
 
 
 def test_the_table_doubles_a_few_buckets_at_every_symbol_when_a_quarter_is_used_and_then_rests():
     teller, rested = Teller(), 0
     for number in numbers(4000, 200):
-        buckets, used = len(teller.ngram.table), int(teller.ngram.used[0])
+        buckets = len(teller.ngram.table)
         teller.learn([number])
-        grows = buckets.bit_count() > 1 or used > buckets
-        assert len(teller.ngram.table) == buckets + grows * kernels.SPLITS
+        grows = buckets.bit_count() > 1 or teller.ngram.used[0] > buckets
+        assert len(teller.ngram.table) == buckets + grows * NGram.SPLITS
         rested += not grows
     assert len(teller.ngram.table) > 3 * kernels.BUCKETS_MIN
     assert rested > 1000

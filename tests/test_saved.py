@@ -357,7 +357,7 @@ SCRATCH = {
                 "_batch", "_scratch", "_job", "_thread", "durations"},
     "Member": {"y"},
     "Mixture": {"_shares", "_orders"},
-    "NGram": {"_room", "_buckets", "_hashes"},
+    "NGram": {"rooms", "_hashes"},
     "Network": {"shape", "state", "_x", "_gates"},
     "NumericModel": {"name", "fields", "horizons", "interval", "memory", "counts", "learners", "warmup",
                      "_horizons", "_form", "_alpha", "_states", "anomalies"},
@@ -371,7 +371,7 @@ SCRATCH = {
                     "_aside", "bits", "judged"},
     "SymbolStream": {"key"},
     "Trail": set(),
-    "Window": {"capacity", "stride", "states_max", "horizons"},
+    "Window": {"capacity", "stride", "states_max", "horizons", "rooms"},
 }  # fmt: skip
 
 

@@ -1,11 +1,11 @@
 """Online counts of what followed each context, orders 0 to N, and the probabilities made of them.
 
 Orders 0 and 1 are dense: unigrams (C,), bigrams (C, C). Those above are hashed: table (B, WAYS, 2 + ROOM)
-uint16 has room for B buckets of WAYS slots, and buckets (1,) are in use. A slot is the first 16 bits of a check,
-the other 8 above 8 bits of usefulness (0: free), and up to ROOM followers, the latest first: number - 1 above an
-8-bit count. A context with more followers goes on in the slot of another hash, up to CHAIN slots.
+uint16 has B buckets of WAYS slots. A slot is the first 16 bits of a check, the other 8 above 8 bits of usefulness
+(0: free), and up to ROOM followers, the latest first: number - 1 above an 8-bit count. A context with more
+followers goes on in the slot of another hash, up to CHAIN slots.
 
-Buckets double as in linear hashing (Litwin 1980): some at every symbol, so that none waits for all of them.
+The buckets double a few at a time, so that no symbol waits for all of them: linear hashing (Litwin 1980).
 
 A full bucket gives up its least useful slot: usefulness counts what was learned in it and falls by one at every
 replacement in the bucket, so that what was common once does not stay for ever. The escape, 0, is counted by
@@ -36,7 +36,6 @@ DISCOUNT: Final = 0.8
 COUNTS: Final = 16  # classes of a count, ...
 TOTALS: Final = 8  # ... and of the sum of a context's counts
 BUCKETS_MIN: Final = 4096  # the check of a slot begins at this bit of the hash
-SPLITS: Final = 16  # buckets split at a symbol, while they double
 
 
 @jit
@@ -65,10 +64,10 @@ def highest_bit(buckets: int) -> int:
 
 @jit
 def bucket_of(h: np.uint64, buckets: int) -> int:
-    """Bucket of hash h: by one bit more where that one is in use already."""
-    doubled = 2 * highest_bit(buckets)
-    bucket = np.int64(h & np.uint64(doubled - 1))
-    return int(bucket) if bucket < buckets else int(bucket - doubled // 2)
+    """Bucket of hash h: by one bit more where that one is there already."""
+    bit = highest_bit(buckets)
+    bucket = np.int64(h & np.uint64(2 * bit - 1))
+    return int(bucket) if bucket < buckets else int(bucket - bit)
 
 
 @jit
@@ -78,9 +77,9 @@ def check_of(h: np.uint64) -> int:
 
 
 @jit
-def find(table: Words, buckets: Ints, h: np.uint64) -> int:
+def find(table: Words, h: np.uint64) -> int:
     """Number of the slot of hash h, -1 if there is none."""
-    bucket, check = bucket_of(h, buckets[0]), check_of(h)
+    bucket, check = bucket_of(h, table.shape[0]), check_of(h)
     for way in range(WAYS):
         slot = table[bucket, way]
         if slot[0] == check & 0xFFFF and slot[1] >> 8 == check >> 16 and slot[1] & 0xFF > 0:
@@ -89,9 +88,9 @@ def find(table: Words, buckets: Ints, h: np.uint64) -> int:
 
 
 @jit
-def claim(table: Words, buckets: Ints, h: np.uint64, used: Ints) -> int:
+def claim(table: Words, h: np.uint64, used: Ints) -> int:
     """Make an empty slot for hash h, in the place of the least useful one if need be; used (1,) counts slots."""
-    bucket, check = bucket_of(h, buckets[0]), check_of(h)
+    bucket, check = bucket_of(h, table.shape[0]), check_of(h)
     chosen = 0
     for way in range(1, WAYS):
         if table[bucket, way, 1] & 0xFF < table[bucket, chosen, 1] & 0xFF:
@@ -110,20 +109,18 @@ def claim(table: Words, buckets: Ints, h: np.uint64, used: Ints) -> int:
 
 
 @jit
-def grow(table: Words, buckets: Ints) -> None:
-    """Go on doubling the buckets: give the next few new ones what of an old one each is theirs by its check."""
-    for _ in range(SPLITS):
-        new = buckets[0]
-        old = new - highest_bit(new)
+def split(table: Words, start: int) -> None:
+    """Give buckets `start` and up what is theirs by its check, each out of an older one."""
+    for new in range(start, table.shape[0]):
+        bit = highest_bit(new)
         for way in range(WAYS):
-            slot, moved = table[old, way], table[new, way]
+            slot, moved = table[new - bit, way], table[new, way]
             check = np.int64(slot[0]) | np.int64(slot[1] >> 8) << 16
-            if (check * BUCKETS_MIN) & (new - old):
+            if (check * BUCKETS_MIN) & bit:
                 moved[:] = slot
                 slot[:] = 0
             else:
                 moved[:] = 0
-        buckets[0] += 1
 
 
 @jit
@@ -165,14 +162,14 @@ def count_class(count: int) -> int:
 
 
 @jit
-def read(table: Words, buckets: Ints, h: np.uint64, followers: Ints, start: int) -> int:
+def read(table: Words, h: np.uint64, followers: Ints, start: int) -> int:
     """Write the followers of the context of hash h from row `start` of followers (M, 2): number, count.
 
     Returns the row after the last.
     """
     n = start
     for place in range(CHAIN):
-        found = find(table, buckets, link(h, place))
+        found = find(table, link(h, place))
         if found < 0:
             return n
         slot = table[found // WAYS, found % WAYS]
@@ -188,7 +185,6 @@ def read(table: Words, buckets: Ints, h: np.uint64, followers: Ints, start: int)
 @jit
 def predict(
     table: Words,
-    buckets: Ints,
     unigrams: Words,
     bigrams: Words,
     context: Ints,
@@ -220,7 +216,7 @@ def predict(
     hash_context(context, hashes)
     for order in range(2, context.size + 1):
         # Also where a shorter one has none: those a longer one speaks for are not used, and give way first.
-        end = read(table, buckets, hashes[order - 1], followers, n)
+        end = read(table, hashes[order - 1], followers, n)
         share, below = shares[order, :classes], shares[order - 1, :classes]
         if end == n:
             copy(below, share)
@@ -243,27 +239,16 @@ def predict(
 
 @jit
 def learn(
-    table: Words,
-    buckets: Ints,
-    unigrams: Words,
-    bigrams: Words,
-    context: Ints,
-    hashes: Hashes,
-    used: Ints,
-    number: int,
+    table: Words, unigrams: Words, bigrams: Words, context: Ints, hashes: Hashes, used: Ints, number: int
 ) -> None:
     """Count that `number` followed context (N,): from the highest order down to the first that knew it.
 
     Update exclusion (Moffat 1990): what a longer context foretold tells a shorter one nothing.
     """
-    # Early: at half full one bucket in twenty has more than its slots, and what gives way is missed.
-    doubling = buckets[0] > highest_bit(buckets[0])
-    if buckets[0] < table.shape[0] and (doubling or used[0] > buckets[0]):
-        grow(table, buckets)
     hash_context(context, hashes)
     if number > 0:
         for order in range(context.size, 1, -1):
-            if count_one(table, buckets, hashes[order - 1], number, used):
+            if count_one(table, hashes[order - 1], number, used):
                 return
     known = bigrams[context[0], number] > 0
     count_dense(bigrams[context[0]], number)
@@ -281,13 +266,13 @@ def count_dense(counts: Words, number: int) -> None:
 
 
 @jit
-def count_one(table: Words, buckets: Ints, h: np.uint64, number: int, used: Ints) -> bool:
+def count_one(table: Words, h: np.uint64, number: int, used: Ints) -> bool:
     """Count `number` in the context of hash h and put it first there; whether it was there already."""
     found = -1
     for place in range(CHAIN):
-        found = find(table, buckets, link(h, place))
+        found = find(table, link(h, place))
         if found < 0:
-            found = claim(table, buckets, link(h, place), used)
+            found = claim(table, link(h, place), used)
         slot = table[found // WAYS, found % WAYS]
         if place == 0 and slot[1] & 0xFF < 0xFF:
             slot[1] += 1
@@ -295,35 +280,35 @@ def count_one(table: Words, buckets: Ints, h: np.uint64, number: int, used: Ints
             if slot[k] == 0 or np.int64(slot[k] >> 8) == number - 1:
                 known = bool(slot[k] > 0)
                 if slot[k] & 0xFF == COUNT_MAX:
-                    halve(table, buckets, h)
+                    halve(table, h)
                 slot[k] = (number - 1) << 8 | (np.int64(slot[k] & 0xFF) + 1)
-                put_first(table, buckets, h, found, k)
+                put_first(table, h, found, k)
                 return known
     slot = table[found // WAYS, found % WAYS]
     slot[FIRST + ROOM - 1] = (number - 1) << 8 | 1  # in the place of the one not seen for longest, nearly
-    put_first(table, buckets, h, found, FIRST + ROOM - 1)
+    put_first(table, h, found, FIRST + ROOM - 1)
     return False
 
 
 @jit
-def put_first(table: Words, buckets: Ints, h: np.uint64, found: int, k: int) -> None:
+def put_first(table: Words, h: np.uint64, found: int, k: int) -> None:
     """Move follower k of slot `found` to its front, and change places with the front of the chain."""
     slot = table[found // WAYS, found % WAYS]
     follower = slot[k]
     for i in range(k, FIRST, -1):
         slot[i] = slot[i - 1]
     slot[FIRST] = follower
-    first = find(table, buckets, h)
+    first = find(table, h)
     if first >= 0 and first != found:
         slot[FIRST] = table[first // WAYS, first % WAYS, FIRST]
         table[first // WAYS, first % WAYS, FIRST] = follower
 
 
 @jit
-def halve(table: Words, buckets: Ints, h: np.uint64) -> None:
+def halve(table: Words, h: np.uint64) -> None:
     """Halve the counts of a context, none below 1."""
     for place in range(CHAIN):
-        found = find(table, buckets, link(h, place))
+        found = find(table, link(h, place))
         if found < 0:
             return
         slot = table[found // WAYS, found % WAYS]

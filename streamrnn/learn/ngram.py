@@ -25,6 +25,8 @@ class NGram:
 
     Attributes
     ----------
+    table
+        Slots of the hashed orders, see `streamrnn.kernels.ngram`.
     unigrams, bigrams
         Counts of order 0 (C,) and, by the symbol before, of order 1 (C, C).
 
@@ -45,13 +47,13 @@ class NGram:
 
     BUCKET = (ngram.WAYS, ngram.FIRST + ngram.ROOM)
     BUCKET_BYTES = 2 * BUCKET[0] * BUCKET[1]
+    SPLITS = 16  # buckets that come at a symbol, while they double
     FOLLOWERS_MAX = (ORDER - 1) * ngram.CHAIN * ngram.ROOM
     CELLS = (ORDER - 1) * ngram.COUNTS * ngram.TOTALS  # classes a follower's count falls into
 
     def __init__(self, classes: int, bytes_max: int = 2**26) -> None:
-        # Of so much room only what was written to takes memory.
-        self._room: ngram.Words = np.zeros((self.buckets_for(bytes_max), *self.BUCKET), np.uint16)
-        self._buckets = np.array([ngram.BUCKETS_MIN])
+        self.rooms = {"table": np.zeros((self.buckets_for(bytes_max), *self.BUCKET), np.uint16)}
+        self.table: ngram.Words = self.rooms["table"][: ngram.BUCKETS_MIN]
         self.unigrams = np.zeros(classes, np.uint16)
         self.bigrams = np.zeros((classes, classes), np.uint16)
         self.used = np.zeros(1, np.int64)  # slots
@@ -67,16 +69,6 @@ class NGram:
         """Bytes of all counts at their ceiling."""
         return cls.buckets_for(bytes_max) * cls.BUCKET_BYTES + 2 * classes * (classes + 1)
 
-    @property
-    def table(self) -> ngram.Words:
-        """Slots of the hashed orders (B, WAYS, 2 + ROOM), see `streamrnn.kernels.ngram`."""
-        return self._room[: self._buckets[0]]
-
-    @table.setter
-    def table(self, table: ngram.Words) -> None:
-        self._buckets[0] = len(table)
-        self._room[: len(table)] = table[: len(self._room)]
-
     @staticmethod
     def blank_context() -> Ints:
         """Return the context (ORDER,) before the first symbol, newest first."""
@@ -89,20 +81,23 @@ class NGram:
 
     def predict_one(self, context: Ints, classes: int, shares: Floats, followers: Ints, found: Ints) -> None:
         """Say which of the first `classes` numbers follows `context`, see `streamrnn.kernels.ngram.predict`."""
-        counts = (self._room, self._buckets, self.unigrams, self.bigrams)
-        ngram.predict(*counts, context, self._hashes, classes, shares, followers, found)
+        dense = (self.unigrams, self.bigrams)
+        ngram.predict(self.table, *dense, context, self._hashes, classes, shares, followers, found)
 
     def learn_one(self, context: Ints, number: int) -> None:
         """Count that the symbol of this number followed `context`."""
-        counts = (self._room, self._buckets, self.unigrams, self.bigrams)
-        ngram.learn(*counts, context, self._hashes, self.used, number)
+        ngram.learn(self.table, self.unigrams, self.bigrams, context, self._hashes, self.used, number)
+        buckets = len(self.table)
+        # Early: at half full one bucket in twenty has more than its slots, and what gives way is missed.
+        if (self.used[0] > buckets or buckets.bit_count() > 1) and buckets < len(self.rooms["table"]):
+            self._grow()
 
     def disagreement(self) -> str | None:
         """Why what was restored does not go together, None when it does: a bucket is found by bits of a hash."""
-        buckets, most = int(self._buckets[0]), len(self._room)
-        if buckets % ngram.SPLITS == 0 and ngram.BUCKETS_MIN <= buckets <= most:
+        buckets = len(self.table)
+        if buckets >= ngram.BUCKETS_MIN and buckets % self.SPLITS == 0:
             return None
-        return f"table: expected {ngram.BUCKETS_MIN} to {most} buckets in steps of {ngram.SPLITS}, got {buckets}"
+        return f"table: expected a multiple of {self.SPLITS} buckets, at least {ngram.BUCKETS_MIN}, got {buckets}"
 
     def count_new(self) -> None:
         """Count that a symbol came that had no number yet."""
@@ -113,3 +108,9 @@ class NGram:
         """Move a context on to the symbol of this number."""
         context[1:] = context[:-1].copy()
         context[0] = number
+
+    def _grow(self) -> None:
+        """Go on doubling the buckets."""
+        buckets = len(self.table)
+        self.table = self.rooms["table"][: buckets + self.SPLITS]
+        ngram.split(self.table, buckets)

@@ -3,7 +3,9 @@
 A class says in `SAVED` which of its attributes are its state: arrays, numbers, parts with a state of their own,
 tuples of such parts, lists of text. What may have another length than in a fresh object is also in `GROWS`, with
 the dimension of it; such a class may have a method `disagreement`, which says why what was restored does not go
-together, or None: kernels do not check their indices. The rest is made anew from the configuration, or scratch.
+together, or None: kernels do not check their indices. What grows without being copied is the beginning of an array
+in `rooms`, by its name; of such room only what was written to takes memory. The rest is made anew from the
+configuration, or scratch.
 """
 
 from __future__ import annotations
@@ -155,6 +157,11 @@ def _place(name: str, value: Any, owner: Part, attribute: str, saved: NDArray[An
         setattr(owner, attribute, saved.item())
     elif saved.shape == fresh.shape:
         value[...] = saved
+    elif (room := getattr(owner, "rooms", {}).get(attribute)) is not None:
+        if len(saved) > len(room):
+            raise StateError(f"{name}: expected at most {len(room)} rows, got {len(saved)}")
+        room[: len(saved)] = saved
+        setattr(owner, attribute, room[: len(saved)])
     else:
         setattr(owner, attribute, saved.copy())
 

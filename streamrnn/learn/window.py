@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from streamrnn.kernels import rolling
-from streamrnn.kernels.types import Batch, Floats
+from streamrnn.kernels.types import Batch, Floats, Ints
 
 
 class Window:
@@ -47,17 +47,22 @@ class Window:
         seed: int = 0,
         stride: int = 1,
     ) -> None:
-        rows = min(capacity, self.FIRST)
         self.capacity = capacity
         self.stride = stride
         self.count = 0
         self.kept = 0  # states so far
         self.states_max = max(capacity // stride, 1)
         self.horizons = np.array(horizons, dtype=np.int64)
-        self.xs: Floats = np.zeros((rows, inputs), state.dtype)
-        self.seen: Floats = np.zeros((rows, fields), state.dtype)
-        self.states: Floats = np.zeros((min(self.states_max, self.FIRST), *state.shape), state.dtype)
-        self.links = np.full((rows, 4), -1, dtype=np.int64)
+        self.rooms: dict[str, Any] = {
+            "xs": np.zeros((capacity, inputs), state.dtype),
+            "seen": np.zeros((capacity, fields), state.dtype),
+            "states": np.zeros((self.states_max, *state.shape), state.dtype),
+            "links": np.zeros((capacity, 4), dtype=np.int64),
+        }
+        self.xs: Floats = self.rooms["xs"][: self.FIRST]
+        self.seen: Floats = self.rooms["seen"][: self.FIRST]
+        self.states: Floats = self.rooms["states"][: self.FIRST]
+        self.links: Ints = self.rooms["links"][: self.FIRST]
         self.random = np.array([seed], dtype=np.uint64)
 
     @staticmethod
@@ -81,9 +86,9 @@ class Window:
         Returns its number; `previous` is the number of the same stream's step before, -1 for the first.
         """
         if self.count == len(self.xs) < self.capacity:
-            self._grow()
+            self._grow("xs", "seen", "links")
         if self.kept == len(self.states) < self.states_max:
-            self.states = _longer(self.states, min(self.states_max, 2 * len(self.states)))
+            self._grow("states")
         number = self.count
         arrays = (self.xs, self.seen, self.states, self.links)
         self.kept = rolling.push(*arrays, number, self.kept, self.stride, x, values, state, previous)
@@ -119,13 +124,7 @@ class Window:
             batch,
         )
 
-    def _grow(self) -> None:
-        """Double the room. No step was overwritten yet, so every one keeps its row."""
-        rows = min(self.capacity, 2 * len(self.xs))
-        self.xs, self.seen = _longer(self.xs, rows), _longer(self.seen, rows)
-        self.links = np.concatenate([self.links, np.full((rows - len(self.links), 4), -1, dtype=np.int64)])
-
-
-def _longer(rows: Floats, size: int) -> Floats:
-    """Return rows with zeros after them, `size` in all."""
-    return np.concatenate([rows, np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)])
+    def _grow(self, *names: str) -> None:
+        """Use twice as much of the room. No row was overwritten yet, so every one keeps its place."""
+        for name in names:
+            setattr(self, name, self.rooms[name][: 2 * len(getattr(self, name))])

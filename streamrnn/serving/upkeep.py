@@ -146,7 +146,7 @@ class Upkeep:
                 self.store.sent(name, handed.popleft()[1])
 
     async def _checkpoint(self, lane: Lane) -> None:
-        """Copy a pipeline between two messages and, when the broker has its outputs, write that: beside the loop."""
+        """Copy a pipeline between two messages; write it when the broker has its outputs. Both beside the loop."""
         async with self.writing:
             if lane not in self.lanes:
                 return  # a reload was first
