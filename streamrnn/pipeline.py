@@ -184,7 +184,7 @@ class Pipeline(Generic[S]):
         return ", ".join(done + [f"{count} {reason}" for reason, count in let_go.items() if reason != "events"])
 
     def save(self) -> Arrays:
-        """Return a copy of all that later answers depend on. Between two messages only."""
+        """Return a copy of all that later answers depend on. Between two messages only, on any thread."""
         streams = list(self.streams.values())
         keys = {KEYS: encode_text(list(self.streams))}  # in the order in which they were used last
         return keys | {PAUSED: np.array(self.paused)} | save(self.model, "model.") | save_all(streams, STREAMS)

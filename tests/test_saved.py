@@ -221,6 +221,22 @@ def test_arrays_that_do_not_go_together_are_refused(
         restored(setup, arrays | changed)
 
 
+def test_counts_of_symbols_may_be_saved_and_restored_while_they_double() -> None:
+    rows = messages("text", 900)
+    original = fresh("text")
+    at, table = 0, original.model.mixture.ngram.table
+    while len(table).bit_count() == 1:
+        answers(original, rows[at : at + 1])
+        at, table = at + 1, original.model.mixture.ngram.table
+    assert at < 850
+    again = restored("text", original.save())
+    assert len(again.model.mixture.ngram.table) == len(table)
+    assert answers(original, rows[at:]) == answers(again, rows[at:])
+    assert_same(original.save(), again.save())
+    original.close()
+    again.close()
+
+
 def test_counts_of_symbols_get_more_room_at_the_event_at_which_they_would_have() -> None:
     rows = messages("text", 900)
     original = fresh("text")

@@ -95,8 +95,14 @@ def test_a_lane_is_held_between_two_messages_also_when_each_takes_many_turns() -
                     taken = len(begun)
                 for _ in range(10):
                     await asyncio.sleep(0)
-                assert begun == ended
-                assert taken == len(begun)
+            async with lane.held():  # at once again
+                connected.clear()
+                await asyncio.sleep(0)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert begun == ended
+            assert taken == len(begun)
+            connected.set()
         assert 3 <= len(ended) < 6
         running.cancel()
         for pipeline in pipelines.values():

@@ -117,7 +117,7 @@ def split(table: Words, start: int) -> None:
             slot, moved = table[new - bit, way], table[new, way]
             check = np.int64(slot[0]) | np.int64(slot[1] >> 8) << 16
             if (check * BUCKETS_MIN) & bit:
-                moved[:] = slot
+                copy(slot, moved)
                 slot[:] = 0
             else:
                 moved[:] = 0
@@ -239,12 +239,21 @@ def predict(
 
 @jit
 def learn(
-    table: Words, unigrams: Words, bigrams: Words, context: Ints, hashes: Hashes, used: Ints, number: int
+    table: Words,
+    start: int,
+    unigrams: Words,
+    bigrams: Words,
+    context: Ints,
+    hashes: Hashes,
+    used: Ints,
+    number: int,
 ) -> None:
     """Count that `number` followed context (N,): from the highest order down to the first that knew it.
 
-    Update exclusion (Moffat 1990): what a longer context foretold tells a shorter one nothing.
+    Update exclusion (Moffat 1990): what a longer context foretold tells a shorter one nothing. Buckets `start` and
+    up are new.
     """
+    split(table, start)
     hash_context(context, hashes)
     if number > 0:
         for order in range(context.size, 1, -1):

@@ -20,13 +20,15 @@ class NGram:
     classes
         Numbers of symbols, 0 standing for those not told apart.
     bytes_max
-        Ceiling of the hashed counts; they take what was seen needs, in powers of two. At the ceiling the least
-        useful contexts make place.
+        Ceiling of the hashed counts; they take what was seen needs. At the ceiling the least useful contexts
+        make place.
 
     Attributes
     ----------
     table
         Slots of the hashed orders, see `streamrnn.kernels.ngram`.
+    rooms
+        What the table is the beginning of, and grows in.
     unigrams, bigrams
         Counts of order 0 (C,) and, by the symbol before, of order 1 (C, C).
 
@@ -86,11 +88,12 @@ class NGram:
 
     def learn_one(self, context: Ints, number: int) -> None:
         """Count that the symbol of this number followed `context`."""
-        ngram.learn(self.table, self.unigrams, self.bigrams, context, self._hashes, self.used, number)
-        buckets = len(self.table)
+        buckets, room = len(self.table), self.rooms["table"]
         # Early: at half full one bucket in twenty has more than its slots, and what gives way is missed.
-        if (self.used[0] > buckets or buckets.bit_count() > 1) and buckets < len(self.rooms["table"]):
-            self._grow()
+        if (self.used[0] > buckets or buckets.bit_count() > 1) and buckets < len(room):
+            self.table = room[: buckets + self.SPLITS]
+        dense = (self.unigrams, self.bigrams)
+        ngram.learn(self.table, buckets, *dense, context, self._hashes, self.used, number)
 
     def disagreement(self) -> str | None:
         """Why what was restored does not go together, None when it does: a bucket is found by bits of a hash."""
@@ -108,9 +111,3 @@ class NGram:
         """Move a context on to the symbol of this number."""
         context[1:] = context[:-1].copy()
         context[0] = number
-
-    def _grow(self) -> None:
-        """Go on doubling the buckets."""
-        buckets = len(self.table)
-        self.table = self.rooms["table"][: buckets + self.SPLITS]
-        ngram.split(self.table, buckets)

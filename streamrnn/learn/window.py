@@ -35,7 +35,7 @@ class Window:
     SAVED: ClassVar[tuple[str, ...]] = ("count", "kept", "xs", "seen", "states", "links", "random")
     GROWS: ClassVar[dict[str, int]] = {"xs": 0, "seen": 0, "states": 0, "links": 0}
 
-    FIRST = 256  # steps there is room for at the beginning
+    FIRST = 256  # rows in use at the beginning
 
     def __init__(
         self,

@@ -110,8 +110,9 @@ class Lane:
         """
         while True:
             await self.filled.wait()
-            await connected.wait()
-            await self._free.wait()
+            while not (connected.is_set() and self._free.is_set()):  # either may end while the other is waited for
+                await connected.wait()
+                await self._free.wait()
             began = time.monotonic_ns()
             while self.queue and (mark := time.monotonic_ns()) - began < TURN_NS:
                 was_full = self.full
