@@ -111,8 +111,11 @@ def _learned_bytes(spec: PipelineSpec, network: Network) -> int:
     """Bytes of theta and its copies, of all networks, and of the weights of the mixture of symbols."""
     if not spec.learn.enabled:
         return spec.model.ensemble * network.theta.nbytes
-    mixture = Mixture(NGram(ALPHABET + 1, 0), spec.model.hidden).nbytes if spec.input.symbols else 0
-    return spec.model.ensemble * THETA_COPIES * network.theta.nbytes + mixture
+    learned = spec.model.ensemble * THETA_COPIES * network.theta.nbytes
+    if spec.input.symbols:
+        mixture = Mixture(NGram(ALPHABET + 1, 0), spec.model.hidden)
+        learned += mixture.nbytes + mixture.blank_blend().nbytes  # that of answers not learned from
+    return learned
 
 
 def _stream_bytes(spec: PipelineSpec, network: Network) -> int:

@@ -602,7 +602,7 @@ def assert_within(pipeline: Pipeline[Any], cost: Budget) -> None:
             assert len(window.xs) == len(window) == cost.history
     assert 0.99 * cost.window <= buffers <= cost.window
     assert held(pipeline) - held(streams) - buffers <= cost.weights + cost.counts + ROUNDING
-    assert held(pipeline) <= cost.total + (ROUNDING if cost.counts else 0)
+    assert held(pipeline) <= cost.total
     saved = sum(array.nbytes for array in pipeline.save().values())
     assert cost.window <= saved <= cost.saved <= cost.total
 

@@ -14,7 +14,7 @@ from soaking.rows import Options, Row, scaled
 
 KILLS = 200
 RATE = 1500.0  # events a second
-LIFE_S = 12.0  # the longest, after it is ready
+LIFE_S = 8.0  # the longest, after it is ready
 STARTS = 0.15  # of kills, before it is ready
 SETTLED_S = 300.0
 # A start takes as long as some thousand events, to be caught up with each time: the pipeline is a light one.

@@ -35,7 +35,7 @@ pipelines:
 {more}"""
 # A broker that drops nothing by itself: what is lost then, we have lost.
 PATIENT = ("max_queued_messages 0", "max_inflight_messages 200", "log_type error", "log_type warning")
-BEHIND_MAX = 60_000
+BEHIND_MAX = 20_000
 OUTPUTS = "streamrnn/plant/#"
 
 _IDENTITY = re.compile(rb'"key":"([^"]*)","seq":(\d+),')

@@ -176,7 +176,7 @@ class Parking:
     # Of the store, around checkpoints
 
     def save(self) -> Arrays:
-        """Return which number each key has, for a checkpoint."""
+        """Return which number each key has, for a checkpoint. Between two messages only, on any thread."""
         numbers = np.array(list(self._numbers.values()), np.int64)
         return {KEYS: encode_text(list(self._numbers)), NUMBERS: numbers, NEXT: np.array(self._next)}
 

@@ -92,8 +92,7 @@ class NGram:
         # Early: at half full one bucket in twenty has more than its slots, and what gives way is missed.
         if (self.used[0] > buckets or buckets.bit_count() > 1) and buckets < len(room):
             self.table = room[: buckets + self.SPLITS]
-        dense = (self.unigrams, self.bigrams)
-        ngram.learn(self.table, buckets, *dense, context, self._hashes, self.used, number)
+        ngram.learn(self.table, buckets, self.unigrams, self.bigrams, context, self._hashes, self.used, number)
 
     def disagreement(self) -> str | None:
         """Why what was restored does not go together, None when it does: a bucket is found by bits of a hash."""
